@@ -1,0 +1,98 @@
+# Every target works from an empty machine with GNU make and Python 3.11 or newer.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SEEDS ?= 0
+# More arguments for pytest: make test ARGS="-k lease"
+ARGS ?=
+
+python := .venv/bin/python
+pip_install := $(python) -m pip install --quiet --disable-pip-version-check
+inputs := pyproject.toml constraints.txt
+html := find templates -name '*.html'
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
+	fix loop bench-evouna screenshots browser openapi
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Each stamp is the last line of its recipe, so that an install that failed or was stopped has none.
+.venv/pip.stamp:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: set PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, not " + sys.version.split()[0] + ": set PYTHON=/path/to/python3" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(pip_install) pip==25.3
+	@touch $@
+
+.venv/demo.stamp: $(inputs) | .venv/pip.stamp
+	@echo "Installing the server and the trainer: some minutes the first time."
+	$(pip_install) -c constraints.txt -e '.[web,trainer]'
+	@touch $@
+
+.venv/dev.stamp: .venv/demo.stamp
+	@echo "Installing the development tools."
+	$(pip_install) -c constraints.txt --group dev
+	@touch $@
+
+install: .venv/dev.stamp ## install everything into .venv
+
+demo: .venv/demo.stamp ## the whole story on this machine: server, two training runs, an audit
+	$(python) manage.py demo
+
+test: .venv/dev.stamp ## run the tests
+	$(python) -m pytest $(ARGS)
+
+static_checks := fmt-check lint types imports templates migrations deploy
+
+check: $(static_checks) ## everything that must hold: format, lint, types, layers, ..., tests
+	$(MAKE) test
+
+fmt-check: .venv/dev.stamp
+	$(python) -m ruff format --check .
+
+lint: .venv/dev.stamp
+	$(python) -m ruff check .
+
+types: .venv/dev.stamp
+	$(python) -m mypy
+
+imports: .venv/dev.stamp
+	.venv/bin/lint-imports
+
+templates: .venv/dev.stamp
+	$(html) -exec .venv/bin/djade --check {} +
+
+migrations: .venv/dev.stamp
+	$(python) manage.py makemigrations --check --dry-run
+
+deploy: .venv/dev.stamp
+	HTTPS=true $(python) manage.py check --deploy --fail-level WARNING
+
+fix: .venv/dev.stamp ## format the code and the templates, and fix what can be fixed by itself
+	$(python) -m ruff check --fix --exit-zero .
+	$(python) -m ruff format .
+	@# Its exit status says that it changed something.
+	$(html) -exec .venv/bin/djade {} + || true
+
+loop: .venv/demo.stamp ## the closed loop, measured for SEEDS="0 1 2"
+	$(python) manage.py loop --seeds $(SEEDS)
+
+bench-evouna: .venv/dev.stamp ## recall and FPR of the short-answer verifiers on EVOUNA
+	$(python) -m tests.bench.evouna
+
+screenshots: .venv/dev.stamp browser ## pictures of the main pages, in shots/
+	$(python) -m pytest tests/e2e -m screenshots
+
+browser: ## install Debian's Chromium for the browser tests (as root)
+	@if command -v chromium >/dev/null; then \
+		echo "chromium is installed"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && apt-get install -y --no-install-recommends chromium; \
+	else \
+		echo "No chromium here and no way to install it: the browser tests will be skipped."; \
+	fi
+
+openapi: .venv/dev.stamp ## write the API's schema
+	$(python) manage.py spectacular --validate --fail-on-warn --file review/api/v1/openapi.yaml

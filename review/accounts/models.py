@@ -1,0 +1,90 @@
+"""People, projects, who may do what in which project, and the tokens of programs."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+
+class User(AbstractUser):
+    """A person; everything they may do follows from their memberships."""
+
+
+class Project(models.Model):
+    """The unit of membership: runs, queues, rules and people's roles belong to one."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    REVIEWER = "reviewer"
+    LEAD = "lead"
+
+
+class Membership(models.Model):
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
+    )
+    role = models.CharField(max_length=20, choices=Role.choices)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "user", "role"], name="membership_once"),
+            models.CheckConstraint(
+                condition=models.Q(role__in=Role.values), name="membership_role_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.project}"
+
+
+class Scope(models.TextChoices):
+    INGEST = "ingest", "send runs, prompts, rollouts and verdicts"
+    TABLE = "table", "read reward tables"
+    LABEL = "label", "take and label items of the queues, as the reviewer who owns the token"
+    LEAD = "lead", "audits, estimates, building and publishing reward tables"
+
+
+class TokenQuerySet(models.QuerySet["ServiceToken"]):
+    def usable(self) -> "TokenQuerySet":
+        return self.filter(revoked_at=None, owner__is_active=True).exclude(expires_at__lte=Now())
+
+
+class ServiceToken(models.Model):
+    """A program's key to one project. Only its hash is stored; it acts in its owner's name."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="tokens")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tokens"
+    )
+    name = models.CharField(max_length=200)
+    scopes = ArrayField(models.CharField(max_length=20, choices=Scope.choices))
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TokenQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(scopes__contained_by=Scope.values, scopes__len__gt=0),
+                name="token_scopes_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.project})"

@@ -1,0 +1,61 @@
+"""Bearer tokens: which project, in whose name, allowed to do what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.cache import cache
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from review.accounts.models import ServiceToken, User
+from review.accounts.queries import usable_token
+from review.accounts.services import mark_used
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+# Refused tokens from one address, in so many seconds, before it has to wait.
+REFUSALS_ALLOWED = 60
+REFUSAL_WINDOW_S = 60
+
+
+class TokenAuthentication(BaseAuthentication):
+    def authenticate(self, request: Request) -> tuple[User, ServiceToken]:
+        kind, _, secret = get_authorization_header(request).decode("latin-1").partition(" ")
+        token = usable_token(secret.strip()) if kind.lower() == "bearer" else None
+        if token is None:
+            _count_refusal(request)
+            raise AuthenticationFailed("Send a valid token: Authorization: Bearer <token>.")
+        mark_used(token=token)
+        return token.owner, token
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def _count_refusal(request: Request) -> None:
+    key = f"refused-token:{request.META.get('REMOTE_ADDR', '')}"
+    cache.add(key, 0, REFUSAL_WINDOW_S)
+    if cache.incr(key) > REFUSALS_ALLOWED:
+        raise Throttled(REFUSAL_WINDOW_S, "Too many refused tokens.")
+
+
+class HasScope(BasePermission):
+    """Each view names the scope that each of its methods needs."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = view.scopes.get(request.method or "")  # type: ignore[attr-defined]
+        if needed is None:
+            return True
+        if needed not in token_of(request).scopes:
+            raise PermissionDenied(f"This call needs a token with the scope {needed!r}.")
+        return True
+
+
+def token_of(request: Request) -> ServiceToken:
+    token = request.auth
+    assert isinstance(token, ServiceToken)  # noqa: S101  (no view is reached without one)
+    return token

@@ -1,0 +1,179 @@
+"""Estimates and reward tables: built and published by leads, pulled by trainers."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from django.http import HttpResponse
+from django.utils.http import parse_etags
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from review.api.v1.auth import token_of
+from review.api.v1.body import decode
+from review.api.v1.errors import BadRequestBodyError
+from review.api.v1.runs import Step
+from review.api.v1.schema import describe
+from review.calibration import services
+from review.calibration.models import Estimate, RewardRule, RewardTable
+from review.calibration.queries import (
+    newest_estimates,
+    newest_window_estimates,
+    published_table,
+    table_in_project,
+)
+from review.runs.queries import run_in_project
+
+
+class EstimateOut(msgspec.Struct):
+    estimand: str
+    window: UUID | None
+    point: float | None
+    low: float
+    high: float
+    level: float
+    method: str
+    n: int
+    n_eff: float | None
+    reason: str | None
+
+
+class EstimateListOut(msgspec.Struct):
+    estimates: list[EstimateOut]
+
+
+class TableIn(msgspec.Struct, forbid_unknown_fields=True):
+    valid_from_step: Step
+    valid_to_step: Step
+    rule: Literal["demote_or_abstain", "posterior", "unbiased"] = "demote_or_abstain"
+    abstain_over_half: bool = False
+
+
+class TableOut(msgspec.Struct):
+    id: UUID
+    version: int
+    state: str
+    rule: str
+    valid_from_step: int
+    valid_to_step: int
+    labels: int
+    preview: dict[str, Any]
+    published_at: datetime | None
+
+
+class EstimateList(APIView):
+    scopes = {"GET": "lead"}
+
+    @describe(
+        "listEstimates",
+        "The newest estimates of the run and of each of its windows",
+        answers={200: EstimateListOut},
+    )
+    def get(self, request: Request, run_id: UUID) -> Response:
+        run = run_in_project(token_of(request).project, run_id)
+        rows = [*newest_estimates(run).values(), *newest_window_estimates(run)]
+        return Response({"estimates": [_estimate_out(row) for row in rows]})
+
+
+class TableBuild(APIView):
+    scopes = {"POST": "lead"}
+
+    @describe(
+        "buildRewardTable",
+        "Build a reward table from the labels so far; a draft until it is published",
+        body=TableIn,
+        answers={201: TableOut},
+    )
+    def post(self, request: Request, run_id: UUID) -> Response:
+        run = run_in_project(token_of(request).project, run_id)
+        body = decode(request, TableIn)
+        table = services.build_table(
+            run=run,
+            rule=RewardRule(body.rule),
+            valid_from_step=body.valid_from_step,
+            valid_to_step=body.valid_to_step,
+            abstain_over_half=body.abstain_over_half,
+            actor=token_of(request),
+        )
+        return Response(_table_out(table), status=201)
+
+
+class TablePublish(APIView):
+    scopes = {"POST": "lead"}
+
+    @describe("publishRewardTable", "Give it to the trainers", answers={200: TableOut})
+    def post(self, request: Request, table_id: UUID) -> Response:
+        table = table_in_project(token_of(request).project, table_id)
+        table = services.publish_table(table=table, actor=token_of(request))
+        return Response(_table_out(table))
+
+
+class TableCurrent(APIView):
+    scopes = {"GET": "table"}
+
+    @describe(
+        "getRewardTable",
+        "The newest published reward table, or a pinned version; with ETag, 304 when unchanged",
+        answers={200: dict[str, Any], 304: None},
+        query={"version": (int, "a published version; else the newest")},
+    )
+    def get(self, request: Request, run_id: UUID) -> HttpResponse:
+        run = run_in_project(token_of(request).project, run_id)
+        table = published_table(run, _version(request))
+        etag = f'"{table.digest}"'
+        known = parse_etags(request.headers.get("If-None-Match", ""))
+        if etag in known or "*" in known:
+            return HttpResponse(status=304, headers={"ETag": etag})
+        return HttpResponse(
+            table.body,
+            content_type="application/json",
+            headers={
+                "ETag": etag,
+                "X-Assay-Table-Version": str(table.version),
+                "Cache-Control": "private, no-cache",
+            },
+        )
+
+
+def _version(request: Request) -> int | None:
+    text = request.query_params.get("version")
+    if text is None:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise BadRequestBodyError("A version is a whole number.", fields={"version": text[:40]})
+    return int(text)
+
+
+def _estimate_out(row: Estimate) -> object:
+    return msgspec.to_builtins(
+        EstimateOut(
+            estimand=row.estimand,
+            window=row.window_id,
+            point=row.point,
+            low=row.low,
+            high=row.high,
+            level=row.level,
+            method=row.method,
+            n=row.labels,
+            n_eff=row.effective_labels,
+            reason=row.reason or None,
+        )
+    )
+
+
+def _table_out(table: RewardTable) -> object:
+    return msgspec.to_builtins(
+        TableOut(
+            id=table.pk,
+            version=table.version,
+            state="published" if table.is_published else "draft",
+            rule=table.rule,
+            valid_from_step=table.valid_from_step,
+            valid_to_step=table.valid_to_step,
+            labels=table.labels,
+            preview=dict(table.preview),
+            published_at=table.published_at,
+        )
+    )

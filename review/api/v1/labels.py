@@ -1,0 +1,184 @@
+"""A reviewer's client: take an item, answer it, pass on it. The pages use the same flows."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from review.accounts.models import User
+from review.api.v1.auth import token_of
+from review.api.v1.body import decode
+from review.api.v1.schema import describe
+from review.core.errors import MissingError
+from review.flows import labels
+from review.labeling import services
+from review.labeling.models import Answer, Assignment, SkipReason
+from review.labeling.queries import assignment_of_reviewer, item_of, queue_of_reviewer
+
+
+class LeaseOut(msgspec.Struct):
+    token: UUID
+    expires_at: datetime
+
+
+class StepOut(msgspec.Struct):
+    number: int
+    text: str
+
+
+class AssignmentOut(msgspec.Struct):
+    id: UUID
+    lease: LeaseOut
+    problem: str
+    references: list[str] | None
+    steps: list[StepOut]
+    answer: str | None
+
+
+class TakeOut(msgspec.Struct):
+    assignment: AssignmentOut
+
+
+class LabelIn(msgspec.Struct, forbid_unknown_fields=True):
+    token: UUID
+    client_key: UUID
+    answer: Literal["correct", "incorrect", "cannot_tell"]
+    earliest_wrong_step: int | None = None
+    no_wrong_step: bool = False
+    is_hack: bool = False
+    note: str = ""
+
+
+class LabelOut(msgspec.Struct):
+    id: int
+    is_late: bool
+
+
+class HoldIn(msgspec.Struct, forbid_unknown_fields=True):
+    token: UUID
+
+
+class SkipIn(msgspec.Struct, forbid_unknown_fields=True):
+    token: UUID
+    reason: Literal["unclear", "not_my_field", "broken", "other"] = "other"
+    note: str = ""
+
+
+class QueueTake(APIView):
+    scopes = {"POST": "label"}
+
+    @describe(
+        "takeNext",
+        "Lease the queue's next item; 204 when there is nothing to label now",
+        answers={200: TakeOut, 204: None},
+    )
+    def post(self, request: Request, queue_id: UUID) -> Response:
+        reviewer = reviewer_of(request)
+        queue = queue_of_reviewer(reviewer, queue_id)
+        if queue.project_id != token_of(request).project_id:
+            raise MissingError("There is no such queue in this token's project.")
+        assignment = services.take_next(queue=queue, reviewer=reviewer)
+        if assignment is None:
+            return Response(status=204)
+        return Response({"assignment": _assignment_out(assignment)})
+
+
+class AssignmentLabel(APIView):
+    scopes = {"POST": "label"}
+
+    @describe(
+        "commitLabel",
+        "Answer an item; the same client_key again answers the stored label",
+        body=LabelIn,
+        answers={201: LabelOut, 200: LabelOut},
+    )
+    def post(self, request: Request, assignment_id: UUID) -> Response:
+        body = decode(request, LabelIn)
+        label, is_new = labels.commit_label(
+            assignment=_assignment(request, assignment_id),
+            reviewer=reviewer_of(request),
+            token=body.token,
+            client_key=body.client_key,
+            new=services.NewLabel(
+                answer=Answer(body.answer),
+                earliest_wrong_step=body.earliest_wrong_step,
+                has_no_wrong_step=body.no_wrong_step,
+                is_hack=body.is_hack,
+                note=body.note,
+            ),
+        )
+        return Response({"id": label.pk, "is_late": label.is_late}, status=201 if is_new else 200)
+
+
+class AssignmentSkip(APIView):
+    scopes = {"POST": "label"}
+
+    @describe("skipItem", "Pass on an item", body=SkipIn, answers={204: None})
+    def post(self, request: Request, assignment_id: UUID) -> Response:
+        body = decode(request, SkipIn)
+        labels.skip_item(
+            assignment=_assignment(request, assignment_id),
+            reviewer=reviewer_of(request),
+            token=body.token,
+            reason=SkipReason(body.reason),
+            note=body.note,
+        )
+        return Response(status=204)
+
+
+class AssignmentHeartbeat(APIView):
+    scopes = {"POST": "label"}
+
+    @describe("extendLease", "Keep an item", body=HoldIn, answers={200: LeaseOut})
+    def post(self, request: Request, assignment_id: UUID) -> Response:
+        held = services.extend_lease(
+            assignment=_assignment(request, assignment_id),
+            reviewer=reviewer_of(request),
+            token=decode(request, HoldIn).token,
+        )
+        return Response(_lease_out(held))
+
+
+class AssignmentRelease(APIView):
+    scopes = {"POST": "label"}
+
+    @describe("releaseItem", "Give an item back", body=HoldIn, answers={204: None})
+    def post(self, request: Request, assignment_id: UUID) -> Response:
+        services.release_item(
+            assignment=_assignment(request, assignment_id),
+            reviewer=reviewer_of(request),
+            token=decode(request, HoldIn).token,
+        )
+        return Response(status=204)
+
+
+def reviewer_of(request: Request) -> User:
+    return token_of(request).owner
+
+
+def _assignment(request: Request, assignment_id: UUID) -> Assignment:
+    """The item, if it is of the token's project and its owner reviews there."""
+    assignment = assignment_of_reviewer(reviewer_of(request), assignment_id)
+    if assignment.queue.project_id != token_of(request).project_id:
+        raise MissingError("There is no such item in this token's project.")
+    return assignment
+
+
+def _assignment_out(assignment: Assignment) -> object:
+    item = item_of(assignment)
+    return {
+        "id": assignment.pk,
+        "lease": _lease_out(assignment),
+        "problem": item.problem,
+        "references": item.references,
+        "steps": [{"number": step.number, "text": step.text} for step in item.steps],
+        "answer": item.answer,
+    }
+
+
+def _lease_out(assignment: Assignment) -> dict[str, object]:
+    return {"token": assignment.lease_token, "expires_at": assignment.lease_expires_at}

@@ -1,0 +1,25 @@
+from review.core.errors import ConflictError, InvalidError, MissingError
+
+
+class NoLabelsError(ConflictError):
+    """There is no label of a closed wave yet: nothing to build a reward table from."""
+
+    code = "no_labels"
+
+
+class NoRewardTableError(MissingError):
+    """No reward table of this run is published (or none of this version)."""
+
+    code = "no_reward_table"
+
+
+class InvalidTableError(InvalidError):
+    """The reward table cannot be built as asked."""
+
+    code = "invalid_table"
+
+
+class TableNeedsOverrideError(ConflictError):
+    """The table leaves out too much: publish it only by saying so."""
+
+    code = "needs_override"

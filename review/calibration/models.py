@@ -1,0 +1,110 @@
+"""Stored estimates and reward tables. Both are immutable: news is a new row."""
+
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+
+from review.runs.models import Run
+from review.sampling.models import Window
+
+
+class Estimand(models.TextChoices):
+    RECALL = "recall"
+    FPR = "fpr", "false-positive rate"
+    PRECISION = "precision"
+    REJECTED_CORRECT = "rejected_correct", "right among the rejected"
+    ACCURACY = "accuracy", "true accuracy"
+    HACK_RATE = "hack_rate", "hack rate"
+
+
+class Estimate(models.Model):
+    """One estimate with its interval, from a stated set of labels."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="estimates")
+    # Null: over all the run's windows.
+    window = models.ForeignKey(
+        Window, on_delete=models.CASCADE, null=True, related_name="estimates"
+    )
+    estimand = models.CharField(max_length=20, choices=Estimand.choices)
+    # Null with a reason: too little data is not 0.
+    point = models.FloatField(null=True)
+    low = models.FloatField()
+    high = models.FloatField()
+    level = models.FloatField()
+    method = models.CharField(max_length=60)
+    labels = models.PositiveIntegerField()
+    effective_labels = models.FloatField(null=True)
+    reason = models.CharField(max_length=200, default="", blank=True)
+    # SHA-256 over the ids of the labels that went in.
+    label_set = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "window", "estimand", "label_set"],
+                nulls_distinct=False,
+                name="estimate_once_per_label_set",
+            ),
+            models.CheckConstraint(
+                condition=Q(low__gte=0, high__lte=1, low__lte=F("high")),
+                name="estimate_interval_in_order",
+            ),
+            models.CheckConstraint(
+                condition=Q(point__isnull=False) | ~Q(reason=""), name="estimate_or_reason"
+            ),
+        ]
+        # the newest estimate of each estimand
+        indexes = [
+            models.Index(fields=["run", "window", "estimand", "-id"], name="estimate_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.estimand} of {self.run}"
+
+
+class RewardRule(models.TextChoices):
+    DEMOTE_OR_ABSTAIN = "demote_or_abstain", "demote or abstain"
+    POSTERIOR = "posterior"
+    UNBIASED = "unbiased"
+
+
+class RewardTable(models.Model):
+    """A versioned lookup from cell to calibrated reward."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="reward_tables")
+    version = models.PositiveIntegerField()
+    rule = models.CharField(max_length=20, choices=RewardRule.choices)
+    valid_from_step = models.IntegerField()
+    valid_to_step = models.IntegerField()
+    labels = models.PositiveIntegerField()
+    # What the trainer gets, byte for byte; its digest is the ETag.
+    body = models.TextField()
+    digest = models.CharField(max_length=64)
+    # What it would change: shares of rollouts left out, of groups left flat, ...
+    preview = models.JSONField()
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    published_by = models.CharField(max_length=200, default="", blank=True)
+    published_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "version"], name="table_version_once"),
+            models.CheckConstraint(
+                condition=Q(valid_to_step__gte=F("valid_from_step")), name="table_steps_in_order"
+            ),
+            models.CheckConstraint(
+                condition=Q(rule__in=RewardRule.values), name="table_rule_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"table v{self.version} of {self.run}"
+
+    @property
+    def is_published(self) -> bool:
+        return self.published_at is not None

@@ -1,0 +1,286 @@
+"""Estimates and reward tables, computed from final labels and stored as they were."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from review.calibration.errors import InvalidTableError, NoLabelsError
+from review.calibration.models import Estimate, RewardRule, RewardTable
+from review.calibration.queries import audited_windows, label_set
+from review.core.models import record_event
+from review.rollouts.models import Group
+from review.rollouts.queries import rollouts_per_cell
+from review.runs.models import Run
+from review.runs.services import lock_run
+from review.sampling.models import Window
+from review.sampling.queries import RunCells, cells_of, windows_for_run
+from review.stats.cells import FloatArray
+from review.stats.estimators import estimate_all
+from review.stats.reward_table import (
+    FALLBACK_KEYS,
+    MAX_SHARE_OF_REJECTIONS,
+    RewardNumbers,
+    RewardRows,
+    Rule,
+    reward_numbers,
+)
+from review.stats.working_model import fit_working_model, hack_model
+from review.verifiers.queries import correctness_verifiers_of
+from trainer.rewards import CELL_VERSION
+from trainer.rewards import RewardTable as TrainerTable
+from trainer.verifiers import Outcome
+
+# Each window back weighs half: the policy has moved on.
+DECAY = 0.5
+# What a table would do to groups is measured on this many of the newest ones.
+PREVIEW_GROUPS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """The working and the hack model over all the run's cells, from every closed wave's labels."""
+
+    f_M: FloatArray
+    q_M: FloatArray
+
+
+def current_beliefs(run: Run) -> Beliefs:
+    cells = cells_of(run)
+    counts = [window.labels() for window in audited_windows(run, _all_windows(run))]
+    zero_M = np.zeros(len(cells.ids))
+    f_M = fit_working_model(
+        cells.frame,
+        labelled_M=sum((count.answered_M for count in counts), zero_M),
+        correct_M=sum((count.correct_M for count in counts), zero_M),
+    ).f_M
+    q_M = hack_model(
+        cells.frame,
+        f_M=f_M,
+        wrong_accepted_M=sum((count.wrong_or_hack_M for count in counts), zero_M),
+        hacks_M=sum((count.hacks_M for count in counts), zero_M),
+    )
+    return Beliefs(f_M, q_M)
+
+
+def _all_windows(run: Run) -> list[Window]:
+    return list(Window.objects.filter(rule__run=run, waves__state="closed").distinct())
+
+
+@transaction.atomic
+def refresh_estimates(*, run: Run, window: Window | None = None) -> list[Estimate]:
+    """Store the estimates of one window, or of the whole run, unless these labels' are stored."""
+    run = lock_run(run)
+    windows = windows_for_run(run) if window is None else [window]
+    digest = label_set(windows)
+    if Estimate.objects.filter(run=run, window=window, label_set=digest).exists():
+        return []
+    results = estimate_all(audited_windows(run, windows))
+    return Estimate.objects.bulk_create(
+        Estimate(
+            run=run,
+            window=window,
+            estimand=estimand.value,
+            point=result.point,
+            low=result.low,
+            high=result.high,
+            level=result.level,
+            method=result.method,
+            labels=result.n,
+            effective_labels=_finite(result.n_eff),
+            reason=result.reason or "",
+            label_set=digest,
+        )
+        for estimand, result in results.items()
+    )
+
+
+@transaction.atomic
+def build_table(
+    *,
+    run: Run,
+    rule: RewardRule,
+    valid_from_step: int,
+    valid_to_step: int,
+    abstain_over_half: bool = False,
+    actor: object,
+) -> RewardTable:
+    """Fit a table on the labels of the run's audited windows, and store it as a draft.
+
+    A rejecting signature that holds more than half of all rejections is left out of its groups
+    only with abstain_over_half: a verifier that rejects right answers everywhere wants mending.
+    """
+    if valid_to_step < valid_from_step:
+        raise InvalidTableError(fields={"valid_to_step": "not before valid_from_step"})
+    run = lock_run(run)
+    windows = windows_for_run(run)
+    cells = cells_of(run)
+    labelled_M, correct_M = _decayed_labels(run, windows, len(cells.ids))
+    if not labelled_M.any():
+        raise NoLabelsError
+    numbers = _numbers(
+        run, cells, labelled_M, correct_M, 1.0 if abstain_over_half else MAX_SHARE_OF_REJECTIONS
+    )
+    version = 1 + (run.reward_tables.aggregate(newest=Max("version"))["newest"] or 0)
+    labels = sum(int(w.labels().answered_M.sum()) for w in audited_windows(run, windows))
+    document = {
+        "format": 1,
+        "run": str(run.pk),
+        "version": version,
+        "rule": rule.value,
+        "cell_version": CELL_VERSION,
+        "normaliser": run.normaliser,
+        "verifiers": [str(verifier) for verifier in correctness_verifiers_of(run)],
+        "valid_from_step": valid_from_step,
+        "valid_to_step": valid_to_step,
+        "label_set": label_set(windows),
+        "n_labels": labels,
+        "windows": [str(window.pk) for window in windows],
+        "value_if_no_abstain": 0.0,
+        "cells": _cell_entries(cells, numbers, Rule(rule)),
+        "fallback": _fallback_entries(numbers, Rule(rule)),
+    }
+    body = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    table = RewardTable.objects.create(
+        run=run,
+        version=version,
+        rule=rule,
+        valid_from_step=valid_from_step,
+        valid_to_step=valid_to_step,
+        labels=labels,
+        body=body,
+        digest=hashlib.sha256(body.encode()).hexdigest(),
+        preview=_preview(run, cells, numbers, TrainerTable.from_json(document)),
+        created_by=str(actor),
+    )
+    record_event(actor=actor, action="reward table built", subject=table, version=version)
+    return table
+
+
+@transaction.atomic
+def publish_table(*, table: RewardTable, actor: object) -> RewardTable:
+    """From now on trainers get this table. Publishing twice changes nothing."""
+    table = RewardTable.objects.select_for_update().get(pk=table.pk)
+    if not table.is_published:
+        table.published_at = timezone.now()
+        table.published_by = str(actor)
+        table.save(update_fields=["published_at", "published_by"])
+        record_event(actor=actor, action="reward table published", subject=table)
+    return table
+
+
+def _decayed_labels(
+    run: Run, windows: Sequence[Window], cells: int
+) -> tuple[FloatArray, FloatArray]:
+    labelled_M, correct_M = np.zeros(cells), np.zeros(cells)
+    for window in audited_windows(run, windows):
+        counts = window.labels()
+        labelled_M = DECAY * labelled_M + counts.answered_M
+        correct_M = DECAY * correct_M + counts.correct_M
+    return labelled_M, correct_M
+
+
+def _numbers(
+    run: Run,
+    cells: RunCells,
+    labelled_M: FloatArray,
+    correct_M: FloatArray,
+    max_share_of_rejections: float,
+) -> RewardNumbers:
+    per_cell = rollouts_per_cell(run)
+    families = [cell.signature.partition("/")[2] for cell in cells.features]
+    order = {family: code for code, family in enumerate(dict.fromkeys(families))}
+    return reward_numbers(
+        cells.frame,
+        undecided_M=np.array([cell.outcome is Outcome.UNDECIDED for cell in cells.features]),
+        family_M=np.array([order[family] for family in families], dtype=np.int64),
+        count_M=np.array([per_cell.get(cell.key, 0) for cell in cells.features]),
+        labelled_M=labelled_M,
+        correct_M=correct_M,
+        max_share_of_rejections=max_share_of_rejections,
+    )
+
+
+Entry = dict[str, float | int | bool | str | None]
+
+
+def _cell_entries(cells: RunCells, numbers: RewardNumbers, rule: Rule) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    own, pooled = _entries(numbers.cells, rule, "cell"), _entries(numbers.pooled, rule, "model")
+    for m, cell in enumerate(cells.features):
+        entries.setdefault(cell.without_share().key, pooled[numbers.pooled_M[m]])
+        entries[cell.key] = own[m]
+    return entries
+
+
+def _fallback_entries(numbers: RewardNumbers, rule: Rule) -> dict[str, Entry]:
+    rows = _entries(numbers.fallback, rule, "verdict")
+    entries = dict(zip(FALLBACK_KEYS, rows, strict=True))
+    for key, entry in entries.items():
+        entry["level"] = "verdict-probe" if "/" in key else "verdict"
+    return entries
+
+
+def _entries(rows: RewardRows, rule: Rule, level: str) -> list[Entry]:
+    value_R, abstain_R = rows.value(rule), rows.abstain(rule)
+    youden_R, unbiased_R = rows.youden(), rows.unbiased()
+    return [
+        {
+            "value": float(value_R[r]),
+            "abstain": bool(abstain_R[r]),
+            "p_correct": _rounded(rows.p_correct_R[r]),
+            "low": _rounded(rows.low_R[r]),
+            "high": _rounded(rows.high_R[r]),
+            "unbiased": _rounded(unbiased_R[r]),
+            "tpr": _rounded(rows.tpr_R[r]),
+            "fpr": _rounded(rows.fpr_R[r]),
+            "youden_j": _rounded(youden_R[r]),
+            "n": int(np.ceil(rows.n_R[r])),
+            "level": level,
+        }
+        for r in range(len(value_R))
+    ]
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _preview(
+    run: Run, cells: RunCells, numbers: RewardNumbers, table: TrainerTable
+) -> Mapping[str, object]:
+    """What the table would do to the run's newest groups, in shares."""
+    newest = list(
+        Group.objects.filter(run=run).order_by("-pk").values_list("pk", flat=True)[:PREVIEW_GROUPS]
+    )
+    members: dict[int, list[int]] = {}
+    for group_id, cell_id in run.rollouts.filter(group_id__in=newest).values_list(
+        "group_id", "cell_id"
+    ):
+        members.setdefault(group_id, []).append(cells.index[cell_id])
+    paid = [table.reward(cell).value for cell in cells.features]
+    raw = [cell.is_accepted for cell in cells.features]
+    flat = sum(len({paid[m] for m in group} - {None}) < 2 for group in members.values())
+    flat_raw = sum(len({raw[m] for m in group}) < 2 for group in members.values())
+    left_out = sum(paid[m] is None for group in members.values() for m in group)
+    rollouts = sum(map(len, members.values()))
+    return {
+        "groups": len(members),
+        "groups_flat": _share(flat, len(members)),
+        "groups_flat_raw": _share(flat_raw, len(members)),
+        "rollouts_left_out": _share(left_out, rollouts),
+        "left_out_of_rejections": round(numbers.left_out_of_rejections, 4),
+    }
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0

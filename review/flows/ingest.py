@@ -1,0 +1,308 @@
+"""What a trainer sends: runs, prompts, rollouts with verdicts, and that a step is complete."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Annotated
+
+import msgspec
+from django.db import transaction
+from msgspec import Meta
+
+from review.accounts.models import Project
+from review.core.errors import InvalidError
+from review.flows import tasks
+from review.rollouts.errors import DuplicateUidError, SplitGroupError, StepClosedError
+from review.rollouts.queries import stored_groups, stored_uids
+from review.rollouts.services import NewRollout, copy_rows, store_rollouts
+from review.runs.errors import UnknownPromptError
+from review.runs.models import Prompt, Run, RunStatus
+from review.runs.queries import prompts_by_uid
+from review.runs.services import (
+    NewRun,
+    complete_step,
+    end_run,
+    lock_run,
+    policies_by_uid,
+    register_run,
+)
+from review.verifiers.errors import MissingVerdictError, UnknownVerifierError
+from review.verifiers.models import Channel, Verdict, VerifierVersion
+from review.verifiers.queries import verifiers_of
+from review.verifiers.services import NewVerifier, known_version, register_verifiers
+from trainer.rewards.cells import NORMALISERS, GroupRollout, cells_of_group
+from trainer.verifiers import Outcome
+from trainer.verifiers import Verdict as TrainerVerdict
+
+Uid = Annotated[str, Meta(min_length=1, max_length=200)]
+Token = Annotated[str, Meta(pattern="^[a-z0-9-]{1,24}$")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class IncomingVerdict(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    verifier: Annotated[str, Meta(min_length=1, max_length=80)]
+    version: Annotated[str, Meta(min_length=1, max_length=40)]
+    outcome: Outcome
+    path: Token
+    form: Token
+    candidates: Annotated[int, Meta(ge=0, le=1_000_000)]
+    score: Share | None = None
+    extracted: str | None = None
+    seconds: Annotated[float, Meta(ge=0)] = 0.0
+    detail: str = ""
+
+
+class IncomingMessage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    role: Annotated[str, Meta(min_length=1, max_length=40)]
+    content: str
+
+
+class IncomingRollout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    uid: Uid
+    prompt: Uid
+    group: Uid
+    step: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    policy: Uid
+    messages: Annotated[list[IncomingMessage], Meta(min_length=1)]
+    verdicts: list[IncomingVerdict]
+    tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    truncated: bool = False
+    probe: bool = False
+    reward: float | None = None
+    table_version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+
+
+@transaction.atomic
+def open_run(
+    *, project: Project, new: NewRun, verifiers: Sequence[NewVerifier], actor: object
+) -> tuple[Run, bool]:
+    if new.normaliser not in NORMALISERS:
+        raise InvalidError(
+            "The server does not know this answer normaliser.",
+            fields={"normaliser": f"one of {', '.join(sorted(NORMALISERS))}"},
+        )
+    if not any(verifier.channel == Channel.CORRECTNESS for verifier in verifiers):
+        raise InvalidError(
+            "A run needs a verifier of the channel correctness.",
+            fields={"verifiers": "none judges correctness"},
+        )
+    run, is_new = register_run(project=project, new=new, actor=actor)
+    register_verifiers(run=run, verifiers=verifiers)
+    return run, is_new
+
+
+@transaction.atomic
+def store_batch(*, run: Run, batch: Sequence[IncomingRollout]) -> None:
+    """Store what is new of a batch, whole or not at all; a repeat stores nothing."""
+    run = lock_run(run)
+    _refuse_duplicates(batch)
+    stored = stored_uids(run, (incoming.uid for incoming in batch))
+    fresh = [
+        (position, incoming)
+        for position, incoming in enumerate(batch)
+        if incoming.uid not in stored
+    ]
+    if not fresh:
+        return
+    prompts = prompts_by_uid(run.project, (incoming.prompt for _, incoming in fresh))
+    _refuse_misfits(run, fresh, prompts)
+    verifiers = {(str(verifier)): verifier for verifier in verifiers_of(run)}
+    _refuse_wrong_verdicts(fresh, verifiers)
+    new = _with_cells(run, fresh, prompts, verifiers)
+    ids = store_rollouts(run=run, rollouts=new)
+    incoming_of = {incoming.uid: incoming for _, incoming in fresh}
+    _store_verdicts(
+        [(id_, incoming_of[row.uid]) for id_, row in zip(ids, new, strict=True)], verifiers
+    )
+
+
+def finish_step(*, run: Run, step: int) -> Run:
+    """A step's last rollout is in: windows that end here get their frame."""
+    with transaction.atomic():
+        run = complete_step(run=run, step=step)
+        transaction.on_commit(lambda: tasks.open_windows_task.delay(str(run.pk)))
+    return run
+
+
+def finish_run(*, run: Run, status: RunStatus, actor: object) -> Run:
+    """The run is over: a window that it did not fill ends early."""
+    with transaction.atomic():
+        run = end_run(run=run, status=status, actor=actor)
+        transaction.on_commit(lambda: tasks.open_windows_task.delay(str(run.pk)))
+    return run
+
+
+@transaction.atomic
+def store_verdicts(
+    *, run: Run, channel: str, verdicts: Sequence[tuple[str, IncomingVerdict]]
+) -> None:
+    """Another verifier's verdicts on stored rollouts. Cells stay as the ingest gave them."""
+    ids = dict(run.rollouts.filter(uid__in={uid for uid, _ in verdicts}).values_list("uid", "pk"))
+    versions: dict[str, VerifierVersion] = {}
+    for position, (uid, verdict) in enumerate(verdicts):
+        if uid not in ids:
+            raise InvalidError(
+                "A verdict is about a rollout that the run does not have.",
+                fields={f"verdicts[{position}].rollout": uid},
+            )
+        name = _verifier_name(verdict)
+        if name not in versions:
+            versions[name] = known_version(
+                project=run.project, name=verdict.verifier, version=verdict.version, channel=channel
+            )
+    Verdict.objects.bulk_create(
+        [
+            Verdict(
+                rollout_id=ids[uid],
+                verifier=versions[_verifier_name(verdict)],
+                outcome=verdict.outcome.value,
+                score=verdict.score,
+                extracted=_storable(verdict.extracted),
+                path=verdict.path,
+                form=verdict.form,
+                candidates=verdict.candidates,
+                seconds=verdict.seconds,
+                detail=_storable(verdict.detail) or "",
+            )
+            for uid, verdict in verdicts
+        ],
+        ignore_conflicts=True,
+    )
+
+
+Fresh = Sequence[tuple[int, IncomingRollout]]
+
+
+def _refuse_duplicates(batch: Sequence[IncomingRollout]) -> None:
+    counts = Counter(incoming.uid for incoming in batch)
+    repeated = [uid for uid, count in counts.items() if count > 1]
+    if repeated:
+        raise DuplicateUidError(fields={"uid": repeated[0]})
+
+
+def _refuse_misfits(run: Run, fresh: Fresh, prompts: Mapping[str, Prompt]) -> None:
+    known_groups = stored_groups(run, (incoming.group for _, incoming in fresh))
+    shape: dict[str, tuple[str, int]] = {}
+    for position, incoming in fresh:
+        at = f"rollouts[{position}]"
+        if incoming.prompt not in prompts:
+            raise UnknownPromptError(fields={f"{at}.prompt": "send the prompt first"})
+        if incoming.step <= run.completed_step:
+            raise StepClosedError(fields={f"{at}.step": f"complete up to {run.completed_step}"})
+        if incoming.group in known_groups:
+            raise SplitGroupError(fields={f"{at}.group": "is stored with other rollouts"})
+        here = (incoming.prompt, incoming.step)
+        if shape.setdefault(incoming.group, here) != here:
+            raise SplitGroupError(fields={f"{at}.group": "has another prompt or step elsewhere"})
+
+
+def _refuse_wrong_verdicts(fresh: Fresh, verifiers: Mapping[str, VerifierVersion]) -> None:
+    required = {name for name, known in verifiers.items() if known.channel == Channel.CORRECTNESS}
+    for position, incoming in fresh:
+        at = f"rollouts[{position}].verdicts"
+        names = [_verifier_name(verdict) for verdict in incoming.verdicts]
+        for index, name in enumerate(names):
+            if name not in verifiers:
+                raise UnknownVerifierError(fields={f"{at}[{index}].verifier": name})
+        if len(set(names)) < len(names):
+            raise UnknownVerifierError(
+                "A verifier judged the same rollout twice.", fields={at: "one verdict a verifier"}
+            )
+        if missing := required - set(names):
+            raise MissingVerdictError(fields={at: f"no verdict of {min(missing)}"})
+
+
+def _verifier_name(verdict: IncomingVerdict) -> str:
+    return f"{verdict.verifier}@{verdict.version}"
+
+
+def _with_cells(
+    run: Run, fresh: Fresh, prompts: Mapping[str, Prompt], verifiers: Mapping[str, VerifierVersion]
+) -> list[NewRollout]:
+    """Each rollout with its cell and answer class, group by group."""
+    judges = [name for name, known in verifiers.items() if known.channel == Channel.CORRECTNESS]
+    policies = policies_by_uid(run=run, uids={incoming.policy for _, incoming in fresh})
+    rows: list[NewRollout] = []
+    in_groups = sorted((incoming for _, incoming in fresh), key=lambda incoming: incoming.group)
+    for _, group in groupby(in_groups, key=lambda incoming: incoming.group):
+        members = list(group)
+        prompt = prompts[members[0].prompt]
+        cells = cells_of_group(
+            [_as_group_rollout(incoming, judges) for incoming in members],
+            normaliser=run.normaliser,
+            domain=prompt.domain,
+        )
+        for incoming, (cell, answer_class) in zip(members, cells, strict=True):
+            rows.append(
+                NewRollout(
+                    uid=incoming.uid,
+                    group=incoming.group,
+                    prompt=prompt,
+                    step=incoming.step,
+                    policy=policies[incoming.policy],
+                    cell_key=cell.key,
+                    is_accepted=cell.is_accepted,
+                    answer_class=_storable(answer_class),
+                    messages=[
+                        {"role": message.role, "content": message.content.replace("\x00", "\ufffd")}
+                        for message in incoming.messages
+                    ],
+                    tokens=incoming.tokens,
+                    is_truncated=incoming.truncated,
+                    is_probe_hit=incoming.probe,
+                    reward=incoming.reward,
+                    table_version=incoming.table_version,
+                )
+            )
+    return rows
+
+
+def _as_group_rollout(incoming: IncomingRollout, judges: Sequence[str]) -> GroupRollout:
+    by_name = {_verifier_name(verdict): verdict for verdict in incoming.verdicts}
+    return GroupRollout(
+        verdicts=tuple(_as_trainer_verdict(by_name[name]) for name in judges),
+        truncated=incoming.truncated,
+        probe=incoming.probe,
+    )
+
+
+def _as_trainer_verdict(verdict: IncomingVerdict) -> TrainerVerdict:
+    return TrainerVerdict(
+        outcome=verdict.outcome,
+        score=verdict.score,
+        extracted=verdict.extracted,
+        path=verdict.path,
+        form=verdict.form,
+        candidates=verdict.candidates,
+        seconds=verdict.seconds,
+        detail=verdict.detail,
+    )
+
+
+VERDICT_COLUMNS = (
+    *("rollout_id", "verifier_id", "outcome", "score", "extracted", "path", "form"),
+    *("candidates", "seconds", "detail"),
+)
+
+
+def _storable(text: str | None) -> str | None:
+    """PostgreSQL's text holds no NUL; the replacement character marks where one was."""
+    return None if text is None else text.replace("\x00", "\ufffd")
+
+
+def _store_verdicts(
+    rows: Sequence[tuple[int, IncomingRollout]], verifiers: Mapping[str, VerifierVersion]
+) -> None:
+    copy_rows(
+        Verdict,
+        VERDICT_COLUMNS,
+        (
+            (
+                *(id_, verifiers[_verifier_name(verdict)].pk, verdict.outcome.value),
+                *(verdict.score, _storable(verdict.extracted), verdict.path, verdict.form),
+                *(verdict.candidates, verdict.seconds, _storable(verdict.detail)),
+            )
+            for id_, incoming in rows
+            for verdict in incoming.verdicts
+        ),
+    )

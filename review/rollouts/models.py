@@ -1,0 +1,120 @@
+"""Groups of rollouts, each rollout with its steps, cell and answer class. Append-only."""
+
+from django.db import models
+
+from review.runs.models import Policy, Prompt, Run
+
+
+class Cell(models.Model):
+    """One cell of a run: a row of the dimension that everything statistical runs on."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="cells")
+    key = models.CharField(max_length=400)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "key"], name="cell_once_per_run"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Group(models.Model):
+    """The completions of one prompt at one step."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="groups")
+    uid = models.CharField(max_length=200)
+    prompt = models.ForeignKey(Prompt, on_delete=models.PROTECT, related_name="groups")
+    step = models.IntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "uid"], name="group_uid_once_per_run"),
+            models.CheckConstraint(condition=models.Q(step__gte=0), name="group_step_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return self.uid
+
+
+class Rollout(models.Model):
+    """One completion."""
+
+    # run and step repeat the group's: a window's frame is one range scan of this table.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="rollouts")
+    step = models.IntegerField()
+    uid = models.CharField(max_length=200)
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="rollouts")
+    policy = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="rollouts")
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="rollouts")
+    # Null: a hedge, truncated or undecided; it is in no class.
+    answer_class = models.TextField(null=True)  # noqa: DJ001
+    # [{"role", "content"}], as the client sent it.
+    messages = models.JSONField()
+    # [[start, end], ...]: the numbered steps as character offsets into the last message.
+    steps = models.JSONField()
+    tokens = models.PositiveIntegerField(null=True)
+    is_truncated = models.BooleanField(default=False)
+    is_probe_hit = models.BooleanField(default=False)
+    # What the trainer rewarded it with, and by which table (null: the raw verdict). A null reward
+    # beside a table: the rollout was left out of its group.
+    reward = models.FloatField(null=True)
+    table_version = models.PositiveIntegerField(null=True)
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "uid"], name="rollout_uid_once_per_run"),
+        ]
+        # Writing a window's frame: every rollout of a run in a range of steps.
+        indexes = [models.Index(fields=["run", "step"], name="rollout_by_run_and_step")]
+
+    def __str__(self) -> str:
+        return self.uid
+
+
+class CellCount(models.Model):
+    """Rollouts per step block, cell and slice fields, kept by the ingest.
+
+    Estimates by slice and by step read these rows and never scan rollouts.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="cell_counts")
+    block = models.IntegerField()
+    cell = models.ForeignKey(Cell, on_delete=models.CASCADE, related_name="counts")
+    policy = models.ForeignKey(Policy, on_delete=models.CASCADE, related_name="counts")
+    source = models.CharField(max_length=120)
+    length_bin = models.PositiveSmallIntegerField()
+    rollouts = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "block", "cell", "policy", "source", "length_bin"],
+                name="cell_count_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cell} in block {self.block}: {self.rollouts}"
+
+
+class StepSummary(models.Model):
+    """What the machine side says of one step: the cheap half of the gap chart."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="step_summaries")
+    step = models.IntegerField()
+    rollouts = models.BigIntegerField()
+    accepted = models.BigIntegerField()
+    abstained = models.BigIntegerField()
+    # The newest table that a rollout of this step was rewarded by.
+    table_version = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "step"], name="step_summary_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"step {self.step} of {self.run}"

@@ -1,0 +1,44 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db.models import Sum
+
+from review.rollouts.models import Group, Rollout, StepSummary
+from review.runs.models import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One numbered step of a completion, as a reviewer reads it."""
+
+    number: int
+    text: str
+
+
+def stored_uids(run: Run, uids: Iterable[str]) -> set[str]:
+    rows = Rollout.objects.filter(run=run, uid__in=set(uids))
+    return set(rows.values_list("uid", flat=True))
+
+
+def stored_groups(run: Run, uids: Iterable[str]) -> set[str]:
+    rows = Group.objects.filter(run=run, uid__in=set(uids))
+    return set(rows.values_list("uid", flat=True))
+
+
+def steps_of(rollout: Rollout) -> list[Step]:
+    text = rollout.messages[-1]["content"]
+    return [
+        Step(number=number, text=text[start:end])
+        for number, (start, end) in enumerate(rollout.steps, start=1)
+    ]
+
+
+def rollouts_per_cell(run: Run, *, first_step: int = 0) -> dict[str, int]:
+    """Rollouts of the run per cell key, from a step on (rounded down to its block)."""
+    counts = run.cell_counts.filter(block__gte=first_step // run.step_block)
+    rows = counts.values_list("cell__key").annotate(total=Sum("rollouts"))
+    return dict(rows)
+
+
+def step_summaries(run: Run) -> list[StepSummary]:
+    return list(run.step_summaries.order_by("step"))

@@ -1,0 +1,124 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from django.db import transaction
+
+from review.accounts.models import Project
+from review.core.models import record_event
+from review.runs.errors import PromptConflictError, RunConflictError, StepOrderError
+from review.runs.models import Policy, Prompt, Run, RunStatus
+from review.runs.queries import prompts_by_uid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    uid: str
+    name: str
+    seed: int | None
+    config: dict[str, Any]
+    group_size: int
+    normaliser: str
+    step_block: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPrompt:
+    uid: str
+    text: str
+    references: list[str]
+    domain: str
+    source: str
+    licence: str
+    released_on: date | None
+    split: str
+
+
+@transaction.atomic
+def register_run(*, project: Project, new: NewRun, actor: object) -> tuple[Run, bool]:
+    """Store the run; the same uid again answers the stored one, unless it differs."""
+    run, is_new = Run.objects.get_or_create(
+        project=project,
+        uid=new.uid,
+        defaults={
+            "name": new.name,
+            "seed": new.seed,
+            "config": new.config,
+            "group_size": new.group_size,
+            "normaliser": new.normaliser,
+            "step_block": new.step_block,
+        },
+    )
+    if is_new:
+        record_event(actor=actor, action="run registered", subject=run, uid=new.uid)
+    for field in ("normaliser", "group_size", "step_block"):
+        if getattr(run, field) != getattr(new, field):
+            raise RunConflictError(fields={field: f"is {getattr(run, field)!r} in the stored run"})
+    return run, is_new
+
+
+def lock_run(run: Run) -> Run:
+    """The run's row, locked: its writers take turns, readers and foreign keys do not wait."""
+    return Run.objects.select_for_update(no_key=True).get(pk=run.pk)
+
+
+@transaction.atomic
+def complete_step(*, run: Run, step: int) -> Run:
+    """Every rollout of steps up to this one has been sent. Says nothing new when repeated."""
+    run = lock_run(run)
+    if step > run.completed_step:
+        run.completed_step = step
+        run.save(update_fields=["completed_step"])
+    return run
+
+
+@transaction.atomic
+def end_run(*, run: Run, status: RunStatus, actor: object) -> Run:
+    run = lock_run(run)
+    if run.status == status:
+        return run
+    if run.status != RunStatus.RUNNING:
+        raise StepOrderError(
+            f"The run is already {run.status}.", fields={"status": f"is {run.status}"}
+        )
+    run.status = status
+    run.save(update_fields=["status"])
+    record_event(actor=actor, action=f"run {status}", subject=run)
+    return run
+
+
+@transaction.atomic
+def store_prompts(*, project: Project, prompts: Sequence[NewPrompt]) -> None:
+    """Store each prompt once; with one that is stored differently the whole batch is refused."""
+    Prompt.objects.bulk_create(
+        [
+            Prompt(
+                project=project,
+                uid=new.uid,
+                text=new.text,
+                references=new.references,
+                domain=new.domain,
+                source=new.source,
+                licence=new.licence,
+                released_on=new.released_on,
+                split=new.split,
+            )
+            for new in prompts
+        ],
+        ignore_conflicts=True,
+    )
+    stored = prompts_by_uid(project, (new.uid for new in prompts))
+    for position, new in enumerate(prompts):
+        kept = stored[new.uid]
+        if (kept.text, kept.references, kept.domain) != (new.text, new.references, new.domain):
+            raise PromptConflictError(fields={f"prompts[{position}].uid": "is taken"})
+
+
+def policies_by_uid(*, run: Run, uids: set[str]) -> dict[str, Policy]:
+    """The run's policies of these names, made where new. The caller holds the run's lock."""
+    stored = {policy.uid: policy for policy in run.policies.filter(uid__in=uids)}
+    missing = sorted(uids - stored.keys())
+    for policy in Policy.objects.bulk_create([Policy(run=run, uid=uid) for uid in missing]):
+        stored[policy.uid] = policy
+    return stored

@@ -1,0 +1,214 @@
+"""Audit rules, their windows with frame rows, waves, and draws with their stored weights."""
+
+import secrets
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+
+from review.rollouts.models import Cell, Rollout
+from review.runs.models import Run
+
+
+def window_secret() -> bytes:
+    return secrets.token_bytes(32)
+
+
+class RuleState(models.TextChoices):
+    DRAFT = "draft"
+    ACTIVE = "active"
+    # Every window that the rule can have is closed.
+    FINISHED = "finished"
+
+
+class AuditRule(models.Model):
+    """What a lead configures: which steps to audit, with how many labels, aimed at what."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="audit_rules")
+    name = models.CharField(max_length=200)
+    state = models.CharField(max_length=10, choices=RuleState.choices, default=RuleState.DRAFT)
+    first_step = models.IntegerField()
+    # Null: a window every window_steps, for as long as the run goes on.
+    last_step = models.IntegerField(null=True)
+    window_steps = models.PositiveIntegerField()
+    # Labels per window.
+    budget = models.PositiveIntegerField()
+    waves = models.PositiveSmallIntegerField(default=4)
+    # {"recall": weight, "fpr": ..., "accuracy": ..., "hack_rate": ...}
+    focus = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(first_step__gte=0)
+                & (Q(last_step=None) | Q(last_step__gte=F("first_step"))),
+                name="rule_steps_in_order",
+            ),
+            models.CheckConstraint(
+                condition=Q(window_steps__gte=1, budget__gte=1, waves__gte=1),
+                name="rule_sizes_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=RuleState.values), name="rule_state_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class WindowState(models.TextChoices):
+    # The run has not finished the window's last step.
+    COLLECTING = "collecting"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Window(models.Model):
+    """A bounded step range of a run: a closed frame once its last step is in."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    rule = models.ForeignKey(AuditRule, on_delete=models.PROTECT, related_name="windows")
+    number = models.PositiveIntegerField()
+    first_step = models.IntegerField()
+    last_step = models.IntegerField()
+    state = models.CharField(
+        max_length=12, choices=WindowState.choices, default=WindowState.COLLECTING
+    )
+    # Keys the PRNs: whoever trains the policy must not be able to foresee the sample.
+    secret = models.BinaryField(default=window_secret, editable=False)
+    frame_size = models.BigIntegerField(null=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["first_step", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["rule", "number"], name="window_number_once"),
+            models.CheckConstraint(
+                condition=Q(last_step__gte=F("first_step")), name="window_steps_in_order"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=WindowState.values), name="window_state_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"steps {self.first_step}-{self.last_step}"
+
+
+class FrameRow(models.Model):
+    """One rollout in a window's frame, with its pseudo-random number."""
+
+    # Also the index that a draw walks: the next rollouts of a cell in PRN order.
+    pk = models.CompositePrimaryKey("window_id", "cell_id", "prn", "rollout_id")
+    window = models.ForeignKey(Window, on_delete=models.CASCADE, related_name="frame_rows")
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="+", db_index=False)
+    # The first 63 bits of HMAC-SHA256(window secret, rollout uid).
+    prn = models.BigIntegerField()
+    # A purged rollout leaves its frame row behind: frame counts are never recomputed.
+    rollout = models.ForeignKey(
+        Rollout, on_delete=models.DO_NOTHING, related_name="+", db_constraint=False, db_index=False
+    )
+
+    def __str__(self) -> str:
+        return f"rollout {self.rollout_id} in window {self.window_id}"
+
+
+class FrameCell(models.Model):
+    """How many rollouts of a cell the frame holds (N_m)."""
+
+    window = models.ForeignKey(Window, on_delete=models.CASCADE, related_name="frame_cells")
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="+")
+    rollouts = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["window", "cell"], name="frame_cell_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cell}: {self.rollouts}"
+
+
+class WaveState(models.TextChoices):
+    OPEN = "open"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class Wave(models.Model):
+    """One draw of a window, with everything the estimator needs of the moment it was made."""
+
+    window = models.ForeignKey(Window, on_delete=models.CASCADE, related_name="waves")
+    number = models.PositiveSmallIntegerField()
+    # Labels planned at the draw (n_b): the wave's weight, also after nonresponse.
+    planned = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=WaveState.choices, default=WaveState.OPEN)
+    seed = models.BigIntegerField()
+    drawn_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["window", "number"], name="wave_number_once"),
+            # A wave is drawn from what the last one left: never two at a time.
+            models.UniqueConstraint(
+                fields=["window"], condition=Q(state="open"), name="one_open_wave_per_window"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=WaveState.values), name="wave_state_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"wave {self.number}"
+
+
+class WaveCell(models.Model):
+    """A cell as the wave saw it: what was left, its stratum, and the working model's belief."""
+
+    wave = models.ForeignKey(Wave, on_delete=models.CASCADE, related_name="cells")
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="+")
+    # R_bm: rollouts of the cell not drawn before this wave.
+    remaining = models.BigIntegerField()
+    # Null: nothing of the cell was left to draw.
+    stratum = models.PositiveSmallIntegerField(null=True)
+    # g = N_bh / n_bh of the cell's stratum.
+    weight = models.FloatField(null=True)
+    # f_{b-1,m} = P(correct) and q_{b-1,m} = P(hack and accepted) before this wave.
+    p_correct = models.FloatField()
+    p_hack = models.FloatField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["wave", "cell"], name="wave_cell_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cell} in {self.wave}"
+
+
+class Draw(models.Model):
+    """One sampled rollout. Immutable: its weight is recorded, never recomputed."""
+
+    window = models.ForeignKey(Window, on_delete=models.PROTECT, related_name="draws")
+    wave = models.ForeignKey(Wave, on_delete=models.PROTECT, related_name="draws")
+    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="draws")
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="+")
+    stratum = models.PositiveSmallIntegerField()
+    prn = models.BigIntegerField()
+    # Conditional weight g >= 1 of the wave's design; not 1/pi.
+    weight = models.FloatField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["window", "rollout"], name="draw_once_per_window"),
+            models.CheckConstraint(condition=Q(weight__gte=1), name="draw_weight_at_least_one"),
+        ]
+
+    def __str__(self) -> str:
+        return f"rollout {self.rollout_id} in {self.wave}"

@@ -1,0 +1,92 @@
+"""Verifier versions and their verdicts: what the machine said."""
+
+from django.db import models
+
+from review.accounts.models import Project
+from review.rollouts.models import Rollout
+from review.runs.models import Run
+
+
+class Channel(models.TextChoices):
+    CORRECTNESS = "correctness"
+    FORMAT = "format"
+    PROCESS = "process"
+    PROBE = "probe"
+    # A detector may sort a queue, never enter a reward.
+    MONITOR = "monitor"
+
+
+class VerifierVersion(models.Model):
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="verifiers")
+    name = models.CharField(max_length=80)
+    version = models.CharField(max_length=40)
+    channel = models.CharField(max_length=20, choices=Channel.choices)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "name", "version"], name="verifier_version_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(channel__in=Channel.values), name="verifier_channel_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class RunVerifier(models.Model):
+    """A verifier of a run. The correctness verifiers, in order, make the signature."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="run_verifiers")
+    verifier = models.ForeignKey(VerifierVersion, on_delete=models.PROTECT, related_name="in_runs")
+    position = models.PositiveIntegerField()
+    weight = models.FloatField(default=1.0)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "verifier"], name="run_verifier_once"),
+            models.UniqueConstraint(fields=["run", "position"], name="run_verifier_position_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verifier} in {self.run}"
+
+
+class Outcome(models.TextChoices):
+    PASS = "pass"  # noqa: S105  (a verdict, not a password)
+    FAIL = "fail"
+    UNDECIDED = "undecided"
+
+
+class Verdict(models.Model):
+    """One verifier's judgement of one rollout. Append-only."""
+
+    rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="verdicts")
+    verifier = models.ForeignKey(VerifierVersion, on_delete=models.PROTECT, related_name="verdicts")
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    score = models.FloatField(null=True)
+    extracted = models.TextField(null=True)  # noqa: DJ001  (nothing extracted is not "")
+    path = models.CharField(max_length=24)
+    form = models.CharField(max_length=24)
+    candidates = models.PositiveIntegerField()
+    seconds = models.FloatField()
+    detail = models.TextField(default="", blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["rollout", "verifier"], name="verdict_once"),
+            models.CheckConstraint(
+                condition=models.Q(outcome__in=Outcome.values), name="verdict_outcome_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(score=None) | models.Q(score__gte=0, score__lte=1),
+                name="verdict_score_in_unit_interval",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verifier}: {self.outcome}"

@@ -1,0 +1,54 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from review.accounts.models import Project
+from review.runs.models import Run
+from review.verifiers.errors import VerifierConflictError
+from review.verifiers.models import RunVerifier, VerifierVersion
+from review.verifiers.queries import verifiers_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVerifier:
+    name: str
+    version: str
+    channel: str
+    weight: float
+
+
+@transaction.atomic
+def register_verifiers(*, run: Run, verifiers: Sequence[NewVerifier]) -> None:
+    """Give the run its verifiers; a repeat must name the same ones in the same order."""
+    versions = [
+        known_version(
+            project=run.project,
+            name=new.name,
+            version=new.version,
+            channel=new.channel,
+            field=f"verifiers[{position}].channel",
+        )
+        for position, new in enumerate(verifiers)
+    ]
+    registered = verifiers_of(run)
+    if registered and registered != versions:
+        names = ", ".join(str(verifier) for verifier in registered)
+        raise VerifierConflictError(fields={"verifiers": f"the run has {names}"})
+    if not registered:
+        RunVerifier.objects.bulk_create(
+            RunVerifier(run=run, verifier=version, position=position, weight=new.weight)
+            for position, (version, new) in enumerate(zip(versions, verifiers, strict=True))
+        )
+
+
+def known_version(
+    *, project: Project, name: str, version: str, channel: str, field: str = "channel"
+) -> VerifierVersion:
+    """The project's verifier of this name and version, made if it is new."""
+    known, _ = VerifierVersion.objects.get_or_create(
+        project=project, name=name, version=version, defaults={"channel": channel}
+    )
+    if known.channel != channel:
+        raise VerifierConflictError(fields={field: f"is {known.channel} in this project"})
+    return known

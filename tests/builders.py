@@ -1,0 +1,145 @@
+"""One function per object, every default filled: a test names what it is about."""
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+from review.accounts.models import Membership, Project, Role, User
+from review.accounts.services import issue_token
+from review.flows import audit, ingest
+from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingVerdict
+from review.runs.models import Run
+from review.runs.services import NewPrompt, NewRun, store_prompts
+from review.sampling.models import AuditRule
+from review.sampling.services import NewRule
+from review.stats.design import Focus
+from review.verifiers.services import NewVerifier
+from trainer.verifiers import Item, Outcome, build
+
+numbers = count(1)
+
+
+def make_project(name: str = "Arithmetic") -> Project:
+    return Project.objects.create(slug=f"project-{next(numbers)}", name=name)
+
+
+def make_user(project: Project | None = None, *roles: Role, name: str = "") -> User:
+    user = User.objects.create_user(
+        username=name or f"user-{next(numbers)}", password="pass-word-9"
+    )
+    for role in roles:
+        Membership.objects.create(project=project, user=user, role=role)
+    return user
+
+
+def make_token(project: Project, *scopes: str, owner: User | None = None) -> str:
+    owner = owner or make_user(project, Role.LEAD, Role.REVIEWER)
+    return issue_token(
+        project=project, owner=owner, name="token", scopes=scopes, actor=owner
+    ).secret
+
+
+def make_run(project: Project | None = None, **changes: Any) -> Run:
+    new: dict[str, Any] = {
+        "uid": f"run-{next(numbers)}",
+        "name": "demo",
+        "seed": 0,
+        "config": {},
+        "group_size": 4,
+        "normaliser": "number-1",
+        "step_block": 1,
+    }
+    run, _ = ingest.open_run(
+        project=project or make_project(),
+        new=NewRun(**(new | changes)),
+        verifiers=[NewVerifier(name="boxed-any", version="1", channel="correctness", weight=1.0)],
+        actor="test",
+    )
+    return run
+
+
+def make_prompt(run: Run, uid: str = "p1", text: str = "7 + 8", answer: str = "15") -> None:
+    store_prompts(
+        project=run.project,
+        prompts=[
+            NewPrompt(
+                uid=uid,
+                text=text,
+                references=[answer],
+                domain="arithmetic",
+                source="made up",
+                licence="",
+                released_on=None,
+                split="train",
+            )
+        ],
+    )
+
+
+def make_verdict(response: str, answer: str = "15") -> IncomingVerdict:
+    item = Item(problem="7 + 8", response=response, references=(answer,))
+    (verdict,) = build("boxed-any").verify([item])
+    return IncomingVerdict(
+        verifier="boxed-any",
+        version="1",
+        outcome=Outcome(verdict.outcome),
+        path=verdict.path,
+        form=verdict.form,
+        candidates=verdict.candidates,
+        score=verdict.score,
+        extracted=verdict.extracted,
+        seconds=verdict.seconds,
+    )
+
+
+def make_rollout(response: str = r"7+8=15. so \boxed{15}", **changes: Any) -> IncomingRollout:
+    fields: dict[str, Any] = {
+        "uid": f"rollout-{next(numbers)}",
+        "prompt": "p1",
+        "group": "g1",
+        "step": 1,
+        "policy": "step-0",
+        "messages": [IncomingMessage(role="assistant", content=response)],
+        "verdicts": [make_verdict(response)],
+        "reward": 1.0,
+    }
+    return IncomingRollout(**(fields | changes))
+
+
+RESPONSES = (
+    r"7+8=15. so \boxed{15}",
+    r"7+8=15. so \boxed{15.0}",
+    r"7+8=16. so \boxed{16}",
+    r"maybe \boxed{15} or \boxed{16}",
+)
+
+
+def store_steps(run: Run, steps: Sequence[int], groups: int = 8) -> None:
+    """Whole groups of four for each step: right, oddly spelled, wrong, and a hedge."""
+    make_prompt(run)
+    for step in steps:
+        ingest.store_batch(
+            run=run,
+            batch=[
+                make_rollout(response, step=step, group=f"s{step}-g{group}")
+                for group in range(groups)
+                for response in RESPONSES
+            ],
+        )
+        ingest.finish_step(run=run, step=step)
+
+
+def make_audit(run: Run, **changes: Any) -> AuditRule:
+    new: dict[str, Any] = {
+        "name": "first audit",
+        "first_step": 1,
+        "last_step": 2,
+        "window_steps": 2,
+        "budget": 32,
+        "waves": 2,
+        "focus": Focus(),
+    }
+    rule = NewRule(**(new | changes))
+    return audit.create_audit(
+        run=run, new=audit.NewAudit(rule=rule, shows_reference=True), actor="test"
+    )

@@ -1,0 +1,58 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from pytest_django.live_server_helper import LiveServer
+
+from review.accounts.models import Project, Role, User
+from tests import builders
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def project(db: None) -> Project:
+    return builders.make_project()
+
+
+@pytest.fixture
+def ada(project: Project) -> User:
+    """Leads the project."""
+    return builders.make_user(project, Role.LEAD, name="ada")
+
+
+@pytest.fixture
+def ben(project: Project) -> User:
+    """Reviews in the project."""
+    return builders.make_user(project, Role.REVIEWER, name="ben")
+
+
+@pytest.fixture
+def cyd(db: None) -> User:
+    """A stranger."""
+    return builders.make_user(name="cyd")
+
+
+@pytest.fixture
+def worker(live_server: LiveServer) -> Iterator[None]:
+    """A real Celery worker beside the live server, on the same test database and broker."""
+    database = settings.DATABASES["default"]
+    url = f"postgresql://{database['USER']}@/{database['NAME']}?host={database['HOST']}"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "celery", "-A", "review", "worker", "-l", "WARNING"),
+            *("-P", "solo", "--without-gossip", "--without-mingle"),
+        ],
+        env={**os.environ, "DATABASE_URL": f"{url}&port={database['PORT']}"},
+        cwd=ROOT,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)

@@ -1,0 +1,143 @@
+"""What flows through the training loop, Prompt -> Group -> Batch, and how it goes on the wire."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.config import TrainerConfig
+from trainer.rewards import Cell
+from trainer.verifiers import Outcome, Verdict, Verifier
+from trainer.wire import (
+    MessagePayload,
+    PromptPayload,
+    RolloutPayload,
+    RunPayload,
+    VerdictPayload,
+    VerifierPayload,
+)
+
+if TYPE_CHECKING:
+    from trainer.generation import Completions
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A problem as the policy is asked it, with the reference that the verifier compares to."""
+
+    uid: str
+    text: str
+    reference: str
+    domain: str
+    source: str
+
+    def payload(self) -> PromptPayload:
+        return PromptPayload(
+            uid=self.uid,
+            text=self.text,
+            references=(self.reference,),
+            domain=self.domain,
+            source=self.source,
+            split="train",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One completion, judged and rewarded."""
+
+    uid: str
+    response: str
+    n_tokens: int
+    is_truncated: bool
+    verdict: Verdict
+    cell: Cell
+    is_correct: bool  # by the task's rubric, which only a demo has
+    reward: float | None  # None = left out of its group
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.verdict.outcome is Outcome.PASS
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rollouts of one prompt at one step."""
+
+    uid: str
+    prompt: Prompt
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All groups of a step. Row i of the completions is rollout i, counted through the groups."""
+
+    step: int
+    groups: tuple[Group, ...]
+    completions: "Completions"
+    table_version: int | None  # None = rewards are raw verdicts (or the demo's truth)
+
+    def rollouts(self) -> list[Rollout]:
+        return [rollout for group in self.groups for rollout in group.rollouts]
+
+
+def run_payload(config: TrainerConfig, uid: str, verifier: Verifier) -> RunPayload:
+    """How a run is registered; whoever registers it first, trainer or driver, says the same."""
+    return RunPayload(
+        uid=uid,
+        name=config.run.name,
+        seed=config.run.seed,
+        verifiers=(VerifierPayload(verifier.name, verifier.version, verifier.channel),),
+        normaliser=verifier.normaliser,
+        group_size=config.grpo.group_size,
+        config={**config.to_dict(), "commit": code_commit()},
+    )
+
+
+def rollout_payloads(batch: Batch, verifier: Verifier) -> list[RolloutPayload]:
+    """The batch's rollouts for the server, group by group."""
+    return [
+        RolloutPayload(
+            uid=rollout.uid,
+            prompt=group.prompt.uid,
+            group=group.uid,
+            step=batch.step,
+            policy=f"step-{batch.step - 1}",
+            messages=(MessagePayload(role="assistant", content=rollout.response),),
+            tokens=rollout.n_tokens,
+            truncated=rollout.is_truncated,
+            probe=rollout.cell.probe,
+            reward=rollout.reward,
+            table_version=batch.table_version,
+            verdicts=(_verdict_payload(rollout.verdict, verifier),),
+        )
+        for group in batch.groups
+        for rollout in group.rollouts
+    ]
+
+
+def _verdict_payload(verdict: Verdict, verifier: Verifier) -> VerdictPayload:
+    return VerdictPayload(
+        verifier=verifier.name,
+        version=verifier.version,
+        outcome=verdict.outcome,
+        score=verdict.score,
+        extracted=verdict.extracted,
+        path=verdict.path,
+        form=verdict.form,
+        candidates=verdict.candidates,
+        seconds=verdict.seconds,
+        detail=verdict.detail,
+    )
+
+
+def code_commit() -> str | None:
+    """The commit of the checkout that this package runs from; None outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "--verify", "--quiet", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
+    return found.stdout.strip() or None

@@ -1,0 +1,381 @@
+"""The GRPO loop: sample groups, judge them, reward them, update the policy.
+
+Deviations from the paper (arXiv:2402.03300) besides those of `advantages` and `loss`:
+
+1. No reference policy and no KL term.
+2. A step's batch is cut into a few minibatches, one update each, of the rollouts that have an
+   advantage; the others would add no gradient.
+3. The learning rate falls linearly over the run.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+
+from trainer import checkpoint
+from trainer.advantages import group_advantages
+from trainer.checkpoint import TrainingState
+from trainer.client import AssayClient
+from trainer.config import ConfigError, GrpoConfig, TrainerConfig
+from trainer.data import Batch, Group, Prompt, Rollout, rollout_payloads, run_payload
+from trainer.demo import task
+from trainer.demo.cold_start import cold_start
+from trainer.generation import Completions, completion_logprobs, sample
+from trainer.loss import policy_loss
+from trainer.metrics import METRICS_FILE, Row, RunLog, Update, step_row
+from trainer.model import Tokenizer
+from trainer.rewards import Cell, GroupRollout, RewardTable, cells_of_group, raw_reward
+from trainer.spool import RunLink
+from trainer.verifiers import Item, Outcome, Verdict, Verifier, build
+
+# Posterior tables pay probabilities: dividing by the plain std would blow up tiny differences.
+STD_FLOORS = {"posterior": 0.3}
+_FLUSH_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    url: str
+    token: str
+
+    @classmethod
+    def from_environment(cls) -> "Server | None":
+        url, token = os.environ.get("ASSAY_URL"), os.environ.get("ASSAY_TOKEN")
+        if bool(url) != bool(token):
+            raise ConfigError("ASSAY_URL and ASSAY_TOKEN: set both, or neither to train alone")
+        return cls(url, token) if url and token else None
+
+
+def train(
+    config: TrainerConfig,
+    *,
+    out: Path,
+    cold_starts: Path,
+    uid: str | None = None,
+    resume: bool = False,
+    server: Server | None = None,
+) -> None:
+    """Train one policy and leave metrics, checkpoint and (on request) completions in `out`.
+
+    Raises ConfigError, before anything is generated, for settings that cannot work.
+    """
+    if config.reward.source == "table" and server is None:
+        raise ConfigError('reward.source: "table" needs a server, set ASSAY_URL and ASSAY_TOKEN')
+    if not resume and (out / METRICS_FILE).exists():
+        raise ConfigError(f"--out: {out} holds a run; choose another folder or use --resume")
+    torch.set_num_threads(config.run.threads)
+    verifier = build(config.reward.verifier)
+    tokenizer = Tokenizer(task.VOCABULARY)
+    prompts, held_out = training_prompts(config), held_out_prompts(config)
+    check_context(config, tokenizer, [*prompts, *held_out])
+    out.mkdir(parents=True, exist_ok=True)
+    uid = checkpoint.saved_uid(out) if resume else uid or f"{config.run.name}-{uuid4().hex[:12]}"
+    with ExitStack() as stack:
+        link = None
+        if server is not None:
+            client = stack.enter_context(AssayClient(server.url, server.token))
+            link = RunLink(client, run_payload(config, uid, verifier), out / "link", warn=_warn)
+            stack.callback(_flush, link)
+        model = cold_start(config, tokenizer, cold_starts)
+        optimiser = torch.optim.AdamW(
+            model.parameters(), lr=config.grpo.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+        )
+        generator = torch.Generator().manual_seed(config.run.seed)
+        state = TrainingState(model, optimiser, generator)
+        run = GrpoRun(config, uid, out, state, tokenizer, verifier, prompts, held_out, link)
+        run.train(first_step=checkpoint.restore(out, state, config=config) + 1 if resume else 1)
+
+
+def training_prompts(config: TrainerConfig) -> list[Prompt]:
+    """The run's prompts in order; step s takes the s-th `prompts_per_step` of them."""
+    size = config.grpo.steps * config.grpo.prompts_per_step
+    problems = task.training_problems(config.task, seed=config.run.seed, size=size)
+    return [_prompt(f"train-{i:06d}", problem) for i, problem in enumerate(problems)]
+
+
+def held_out_prompts(config: TrainerConfig) -> list[Prompt]:
+    problems = task.held_out_problems(config.task, config.run.eval_problems)
+    return [_prompt(f"eval-{i:06d}", problem) for i, problem in enumerate(problems)]
+
+
+def _prompt(uid: str, problem: task.Problem) -> Prompt:
+    return Prompt(uid, problem.text, str(problem.answer), task.DOMAIN, task.SOURCE)
+
+
+def check_context(config: TrainerConfig, tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> None:
+    """Raises ConfigError when the longest prompt and its completion exceed the model's context."""
+    longest = max(len(tokenizer.encode_prompt(prompt.text)) for prompt in prompts)
+    needed = longest + config.grpo.max_new_tokens
+    if needed > config.model.context:
+        raise ConfigError(
+            f"model.context: {config.model.context} is too short for the longest prompt"
+            f" ({longest} tokens) and grpo.max_new_tokens ({config.grpo.max_new_tokens});"
+            f" make it at least {needed}"
+        )
+
+
+def learning_rate_at(step: int, config: GrpoConfig) -> float:
+    """Linear warm-up times a linear fall to `final_learning_rate_share` at the last step."""
+    fall = 1 - (1 - config.final_learning_rate_share) * step / config.steps
+    return config.learning_rate * min(1.0, step / config.warm_up_steps) * fall
+
+
+class TableFeed:
+    """The reward table of each step, pulled between steps."""
+
+    def __init__(self, config: TrainerConfig, link: RunLink | None) -> None:
+        self._config = config.reward
+        self._link = link if config.reward.source == "table" else None
+        self._text: str | None = None
+        self._table: RewardTable | None = None
+        self._is_overdue = False  # one wait in vain is enough: go on until a newer table comes
+
+    def at_step(self, step: int) -> RewardTable | None:
+        """The table to use; None = raw verdicts, during the warm-up and while there is no table."""
+        if self._link is None or step <= self._config.warm_up_steps:
+            return None
+        if self._is_overdue:
+            text = self._link.latest_table()
+        else:
+            text = self._link.wait_for_table(valid_at_step=step, timeout_s=self._config.wait_s)
+        if text is not None and text != self._text:
+            self._text, self._table = text, RewardTable.from_json(text)
+        self._is_overdue = self._table is None or step > self._table.valid_to_step
+        return self._table
+
+
+class GrpoRun:
+    """One run: what stays the same from step to step, and the loop."""
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        uid: str,
+        out: Path,
+        state: TrainingState,
+        tokenizer: Tokenizer,
+        verifier: Verifier,
+        prompts: Sequence[Prompt],
+        held_out: Sequence[Prompt],
+        link: RunLink | None,
+    ) -> None:
+        self.config, self.uid, self.out, self.state = config, uid, out, state
+        self.tokenizer, self.verifier = tokenizer, verifier
+        self.prompts, self.held_out, self.link = prompts, held_out, link
+        self.tables = TableFeed(config, link)
+        self.stop_requested = False
+
+    def train(self, *, first_step: int) -> None:
+        """Run the steps from `first_step` on, until the last or until asked to stop."""
+        self._listen_for_signals()
+        log = RunLog(self.out, n_steps=self.config.grpo.steps, first_step=first_step)
+        if first_step == 1:
+            log.add({"step": 0, **self._evaluate()})
+        for step in range(first_step, self.config.grpo.steps + 1):
+            started = perf_counter()
+            table = self.tables.at_step(step)
+            waited = perf_counter() - started
+            prompts = self._prompts_of(step)
+            completions = self._sample(prompts)
+            batch = self._judge(step, prompts, completions, table)
+            advantage_N = self._advantages(batch, table)
+            update = self._update(step, completions, advantage_N)
+            self._send(batch)
+            if self.config.run.log_completions:
+                log.add_completions(batch)
+            row = step_row(batch, update)
+            is_last = step == self.config.grpo.steps
+            if is_last or step % self.config.run.eval_every == 0:
+                row |= self._evaluate()
+            row |= {"seconds": perf_counter() - started, "waited_s": waited}
+            log.add(row)
+            if is_last or self.stop_requested or step % self.config.run.checkpoint_every == 0:
+                checkpoint.save(self.out, self.state, config=self.config, uid=self.uid, step=step)
+            if self.stop_requested:
+                sys.stdout.write(f"stopped after step {step}; --resume goes on\n")
+                return
+        if self.link is not None:
+            self.link.finish("finished")
+
+    def _prompts_of(self, step: int) -> Sequence[Prompt]:
+        size = self.config.grpo.prompts_per_step
+        return self.prompts[(step - 1) * size : step * size]
+
+    def _sample(self, prompts: Sequence[Prompt]) -> Completions:
+        """A group of completions per prompt, group after group."""
+        ids = [self.tokenizer.encode_prompt(prompt.text) for prompt in prompts]
+        return sample(
+            self.state.model,
+            [row for row in ids for _ in range(self.config.grpo.group_size)],
+            max_new_tokens=self.config.grpo.max_new_tokens,
+            generator=self.state.generator,
+        )
+
+    def _judge(
+        self,
+        step: int,
+        prompts: Sequence[Prompt],
+        completions: Completions,
+        table: RewardTable | None,
+    ) -> Batch:
+        size = self.config.grpo.group_size
+        responses = [self.tokenizer.decode(row) for row in completions.token_NT.tolist()]
+        groups = []
+        for i, prompt in enumerate(prompts):
+            rows = slice(i * size, (i + 1) * size)
+            groups.append(
+                self._group(
+                    f"{self.uid}/{step}/{i}",
+                    prompt,
+                    responses[rows],
+                    completions.mask_NT[rows].sum(dim=1).tolist(),
+                    completions.is_truncated_N[rows].tolist(),
+                    table,
+                )
+            )
+        version = None if table is None else table.version
+        return Batch(step, tuple(groups), completions, version)
+
+    def _group(
+        self,
+        uid: str,
+        prompt: Prompt,
+        responses: Sequence[str],
+        lengths: Sequence[int],
+        truncated: Sequence[bool],
+        table: RewardTable | None,
+    ) -> Group:
+        verdicts = self._verdicts([prompt] * len(responses), responses)
+        cells = cells_of_group(
+            [
+                GroupRollout((verdict,), is_truncated, probe=False)
+                for verdict, is_truncated in zip(verdicts, truncated, strict=True)
+            ],
+            normaliser=self.verifier.normaliser,
+            domain=prompt.domain,
+        )
+        rollouts = []
+        for i, response in enumerate(responses):
+            cell, is_correct = cells[i][0], task.is_correct(response, prompt.text)
+            reward = self._reward(cell, is_correct, table)
+            rollouts.append(
+                Rollout(
+                    f"{uid}/{i}",
+                    response,
+                    lengths[i],
+                    truncated[i],
+                    verdicts[i],
+                    cell,
+                    is_correct,
+                    reward,
+                )
+            )
+        return Group(uid, prompt, tuple(rollouts))
+
+    def _reward(self, cell: Cell, is_correct: bool, table: RewardTable | None) -> float | None:
+        if self.config.reward.source == "true":
+            return float(is_correct)
+        return (raw_reward(cell) if table is None else table.reward(cell)).value
+
+    def _verdicts(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[Verdict]:
+        return self.verifier.verify(
+            [
+                Item(problem=prompt.text, response=response, references=(prompt.reference,))
+                for prompt, response in zip(prompts, responses, strict=True)
+            ]
+        )
+
+    def _advantages(self, batch: Batch, table: RewardTable | None) -> Tensor:
+        """One advantage per rollout, in the order of the completions' rows."""
+        rewards = [rollout.reward for rollout in batch.rollouts()]
+        shape = (len(batch.groups), self.config.grpo.group_size)
+        reward_BG = torch.tensor([0.0 if r is None else r for r in rewards], dtype=torch.float64)
+        kept_BG = torch.tensor([r is not None for r in rewards])
+        std_floor = 0.0 if table is None else STD_FLOORS.get(table.rule, 0.0)
+        return group_advantages(
+            reward_BG.view(shape), kept_BG.view(shape), std_floor=std_floor
+        ).flatten()
+
+    def _update(self, step: int, completions: Completions, advantage_N: Tensor) -> Update:
+        """One optimiser step per minibatch of the rows that have an advantage."""
+        grpo, model, optimiser = self.config.grpo, self.state.model, self.state.optimiser
+        for parameters in optimiser.param_groups:
+            parameters["lr"] = learning_rate_at(step, grpo)
+        with_advantage = advantage_N.nonzero().squeeze(1)
+        if len(with_advantage) == 0:
+            return Update(n_rows=0)
+        order = torch.randperm(len(with_advantage), generator=self.state.generator)
+        results = []
+        for index in with_advantage[order].chunk(grpo.minibatches):
+            rows = completions.rows(index)
+            logprob_NT, entropy_NT = completion_logprobs(model, rows)
+            result = policy_loss(
+                logprob_NT,
+                rows.logprob_NT,
+                advantage_N[index],
+                rows.mask_NT,
+                clip_low=grpo.clip_low,
+                clip_high=grpo.clip_high,
+            )
+            optimiser.zero_grad()
+            result.loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), grpo.max_grad_norm)
+            optimiser.step()
+            entropy = float(entropy_NT[rows.mask_NT].mean())
+            results.append((result.clip_fraction, result.kl_k1, result.kl_k3, entropy))
+        means = [sum(column) / len(results) for column in zip(*results, strict=True)]
+        return Update(len(with_advantage), *means)
+
+    def _evaluate(self) -> Row:
+        """Sampled, one completion per held-out problem, with the same random numbers each time."""
+        completions = sample(
+            self.state.model,
+            [self.tokenizer.encode_prompt(prompt.text) for prompt in self.held_out],
+            max_new_tokens=self.config.grpo.max_new_tokens,
+            generator=torch.Generator().manual_seed(self.config.run.seed),
+        )
+        responses = [self.tokenizer.decode(row) for row in completions.token_NT.tolist()]
+        verdicts = self._verdicts(self.held_out, responses)
+        n_accepted = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
+        n_correct = sum(
+            task.is_correct(response, prompt.text)
+            for response, prompt in zip(responses, self.held_out, strict=True)
+        )
+        n = len(self.held_out)
+        return {"eval_reward": n_accepted / n, "eval_true_accuracy": n_correct / n}
+
+    def _send(self, batch: Batch) -> None:
+        if self.link is not None:
+            self.link.send_prompts([group.prompt.payload() for group in batch.groups])
+            self.link.send_rollouts(rollout_payloads(batch, self.verifier))
+            self.link.complete_step(batch.step)
+
+    def _listen_for_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._request_stop)
+
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        """Stop after this step; a second signal ends the process as it would have at first."""
+        self.stop_requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(f"warning: {message}\n")
+
+
+def _flush(link: RunLink) -> None:
+    unsent = link.close(_FLUSH_S)
+    if unsent:
+        _warn(f"{unsent} batches are not sent yet; they are kept and sent when the run goes on")
