@@ -2,17 +2,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.conf import settings
 from pytest_django.live_server_helper import LiveServer
 
 from review.accounts.models import Project, Role, User
-from tests import builders
-
-ROOT = Path(__file__).resolve().parent.parent
-SHARED_DATA = ROOT.parent / "shared" / "data"
+from tests import ROOT, builders
 
 
 @pytest.fixture

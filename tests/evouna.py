@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SHARED_DATA
+from tests import SHARED_DATA
 from trainer.verifiers import Item, Verdict, build
 
 FILE = SHARED_DATA / "evouna" / "tq.jsonl"
@@ -33,7 +33,8 @@ class Completion:
 
 def completions(file: Path = FILE) -> Iterator[Completion]:
     """Every judged completion of the proper prompts, group after group."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    # Not splitlines: the answers hold other characters that it takes for line ends.
+    for line in file.read_text(encoding="utf-8").strip().split("\n"):
         row = json.loads(line)
         if row["improper"]:
             continue

@@ -71,13 +71,10 @@ def _train(config: TrainerConfig, options: argparse.Namespace) -> None:
 
 
 def _cold_start(config: TrainerConfig, options: argparse.Namespace) -> None:
-    import torch
-
     from trainer.demo import task
     from trainer.demo.cold_start import cold_start
     from trainer.model import Tokenizer
 
-    torch.set_num_threads(config.run.threads)
     cold_start(config, Tokenizer(task.VOCABULARY), options.cold_starts)
 
 

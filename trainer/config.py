@@ -76,6 +76,7 @@ class TaskConfig:
 class ColdStartConfig:
     """Supervised steps before the reinforcement learning, until the model is right often enough."""
 
+    threads: int = 2  # of torch; this part runs by itself, unlike the training
     learning_rate: float = 2e-3
     batch_size: int = 64
     warm_up_steps: int = 30
@@ -86,7 +87,7 @@ class ColdStartConfig:
     target_accuracy: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_steps", "check_every", "check_problems"):
+        for name in ("threads", "batch_size", "max_steps", "check_every", "check_problems"):
             _require(getattr(self, name) >= 1, f"cold_start.{name}", "must be at least 1")
         _require(self.learning_rate > 0, "cold_start.learning_rate", "must be above 0")
 

@@ -87,7 +87,7 @@ def run_payload(config: TrainerConfig, uid: str, verifier: Verifier) -> RunPaylo
     """How a run is registered; whoever registers it first, trainer or driver, says the same."""
     return RunPayload(
         uid=uid,
-        name=config.run.name,
+        name=f"{config.run.name}, {config.reward.source}, seed {config.run.seed}",
         seed=config.run.seed,
         verifiers=(VerifierPayload(verifier.name, verifier.version, verifier.channel),),
         normaliser=verifier.normaliser,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
+from typing import Self
 from uuid import uuid4
 
 import torch
@@ -36,11 +37,13 @@ from trainer.metrics import METRICS_FILE, Row, RunLog, Update, step_row
 from trainer.model import Tokenizer
 from trainer.rewards import Cell, GroupRollout, RewardTable, cells_of_group, raw_reward
 from trainer.spool import RunLink
+from trainer.tables import TableFeed
 from trainer.verifiers import Item, Outcome, Verdict, Verifier, build
 
 # Posterior tables pay probabilities: dividing by the plain std would blow up tiny differences.
 STD_FLOORS = {"posterior": 0.3}
 _FLUSH_S = 60.0
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,20 @@ def train(
         )
         generator = torch.Generator().manual_seed(config.run.seed)
         state = TrainingState(model, optimiser, generator)
-        run = GrpoRun(config, uid, out, state, tokenizer, verifier, prompts, held_out, link)
-        run.train(first_step=checkpoint.restore(out, state, config=config) + 1 if resume else 1)
+        first_step = checkpoint.restore(out, state, config=config) + 1 if resume else 1
+        GrpoRun(
+            config=config,
+            uid=uid,
+            out=out,
+            state=state,
+            tokenizer=tokenizer,
+            verifier=verifier,
+            prompts=prompts,
+            held_out=held_out,
+            link=link,
+            tables=TableFeed(config.reward, link, warn=_warn),
+            stop=stack.enter_context(StopRequest()),
+        ).train(first_step=first_step)
 
 
 def training_prompts(config: TrainerConfig) -> list[Prompt]:
@@ -130,54 +145,45 @@ def learning_rate_at(step: int, config: GrpoConfig) -> float:
     return config.learning_rate * min(1.0, step / config.warm_up_steps) * fall
 
 
-class TableFeed:
-    """The reward table of each step, pulled between steps."""
+class StopRequest:
+    """Notes a signal to stop; a second one ends the process as it would have at first."""
 
-    def __init__(self, config: TrainerConfig, link: RunLink | None) -> None:
-        self._config = config.reward
-        self._link = link if config.reward.source == "table" else None
-        self._text: str | None = None
-        self._table: RewardTable | None = None
-        self._is_overdue = False  # one wait in vain is enough: go on until a newer table comes
+    def __init__(self) -> None:
+        self.is_made = False
+        self._handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
 
-    def at_step(self, step: int) -> RewardTable | None:
-        """The table to use; None = raw verdicts, during the warm-up and while there is no table."""
-        if self._link is None or step <= self._config.warm_up_steps:
-            return None
-        if self._is_overdue:
-            text = self._link.latest_table()
-        else:
-            text = self._link.wait_for_table(valid_at_step=step, timeout_s=self._config.wait_s)
-        if text is not None and text != self._text:
-            self._text, self._table = text, RewardTable.from_json(text)
-        self._is_overdue = self._table is None or step > self._table.valid_to_step
-        return self._table
+    def __enter__(self) -> Self:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.is_made = True
+        self.__exit__()
 
 
+@dataclass(frozen=True, slots=True)
 class GrpoRun:
     """One run: what stays the same from step to step, and the loop."""
 
-    def __init__(
-        self,
-        config: TrainerConfig,
-        uid: str,
-        out: Path,
-        state: TrainingState,
-        tokenizer: Tokenizer,
-        verifier: Verifier,
-        prompts: Sequence[Prompt],
-        held_out: Sequence[Prompt],
-        link: RunLink | None,
-    ) -> None:
-        self.config, self.uid, self.out, self.state = config, uid, out, state
-        self.tokenizer, self.verifier = tokenizer, verifier
-        self.prompts, self.held_out, self.link = prompts, held_out, link
-        self.tables = TableFeed(config, link)
-        self.stop_requested = False
+    config: TrainerConfig
+    uid: str
+    out: Path
+    state: TrainingState
+    tokenizer: Tokenizer
+    verifier: Verifier
+    prompts: Sequence[Prompt]
+    held_out: Sequence[Prompt]
+    link: RunLink | None
+    tables: TableFeed
+    stop: StopRequest
 
     def train(self, *, first_step: int) -> None:
         """Run the steps from `first_step` on, until the last or until asked to stop."""
-        self._listen_for_signals()
         log = RunLog(self.out, n_steps=self.config.grpo.steps, first_step=first_step)
         if first_step == 1:
             log.add({"step": 0, **self._evaluate()})
@@ -189,8 +195,8 @@ class GrpoRun:
             completions = self._sample(prompts)
             batch = self._judge(step, prompts, completions, table)
             advantage_N = self._advantages(batch, table)
-            update = self._update(step, completions, advantage_N)
             self._send(batch)
+            update = self._update(step, completions, advantage_N)
             if self.config.run.log_completions:
                 log.add_completions(batch)
             row = step_row(batch, update)
@@ -199,9 +205,9 @@ class GrpoRun:
                 row |= self._evaluate()
             row |= {"seconds": perf_counter() - started, "waited_s": waited}
             log.add(row)
-            if is_last or self.stop_requested or step % self.config.run.checkpoint_every == 0:
+            if is_last or self.stop.is_made or step % self.config.run.checkpoint_every == 0:
                 checkpoint.save(self.out, self.state, config=self.config, uid=self.uid, step=step)
-            if self.stop_requested:
+            if self.stop.is_made:
                 sys.stdout.write(f"stopped after step {step}; --resume goes on\n")
                 return
         if self.link is not None:
@@ -359,16 +365,6 @@ class GrpoRun:
             self.link.send_prompts([group.prompt.payload() for group in batch.groups])
             self.link.send_rollouts(rollout_payloads(batch, self.verifier))
             self.link.complete_step(batch.step)
-
-    def _listen_for_signals(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._request_stop)
-
-    def _request_stop(self, number: int, frame: FrameType | None) -> None:
-        """Stop after this step; a second signal ends the process as it would have at first."""
-        self.stop_requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _warn(message: str) -> None:

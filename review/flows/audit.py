@@ -75,8 +75,9 @@ def advance_window(*, window: Window) -> None:
         refresh_estimates(run=window.rule.run, window=window)
     next_wave = _draw_next_wave(window)
     if next_wave is None and not window.waves.filter(state=WaveState.OPEN).exists():
-        close_window(window=window)
+        # Before the window closes: whoever sees it closed finds the estimates.
         refresh_estimates(run=window.rule.run)
+        close_window(window=window)
 
 
 @transaction.atomic

@@ -5,19 +5,21 @@ P = post-strata.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.special import expit, logit
 
 from review.stats.cells import BoolArray, CellFrame, FloatArray, IntArray, concatenate, total_by
 from review.stats.design import cut_strata
-from review.stats.windows import Wave, Window
+from review.stats.windows import Counts, Wave, Window
 from review.stats.working_model import fit_working_model, hack_model
 
 # Labels' worth of model in each post-stratum.
 KAPPA = 2.0
 POST_STRATA_PER_VERDICT = 6
+# Smoothed rates stay this far from 0 and 1.
+RAREST = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,9 @@ def pool_windows(windows: Sequence[Window]) -> Pooled:
 
     T_b(z) = sum of z over what was known before the wave + sum of predictions over what was
     not + sum over the drawn of g (z - prediction); its expectation given the past is the true
-    total, for any model and any rule of allocation. Windows without a closed wave may not be
-    among them.
+    total, for any model and any rule of allocation. The weights n_b / n are those of the plan:
+    how many labels the waves get must not depend on answers. Windows without a closed wave may
+    not be among them.
     """
     if not windows or not all(window.waves for window in windows):
         raise ValueError("every window needs a closed wave")
@@ -142,14 +145,41 @@ def _wave_variance(wave: Wave, share: float, cells: slice) -> WaveVariance:
 
 
 def _smooth(windows: Sequence[Window], frame: CellFrame, count_M: FloatArray) -> Smoothed:
-    """Final working model, moved to the labels of six post-strata per verdict."""
-    labels = [window.labels() for window in windows]
-    known_M, correct_M, hacks_M, wrong_M = (
-        np.concatenate([getattr(label, name) for label in labels])
-        for name in ("answered_M", "correct_M", "hacks_M", "wrong_or_hack_M")
+    """The final working model, moved to the labels of six post-strata per verdict."""
+    known = _joined([window.labels() for window in windows])
+    drawn = _joined([window.drawn_labels() for window in windows])
+    accepted_M = frame.accepted_M
+    f_M = _fit_distinct(frame, known)
+    q_M = hack_model(frame, f_M=f_M, wrong_accepted_M=known.wrong_or_hack_M, hacks_M=known.hacks_M)
+    post_M = _post_strata(frame, f_M, count_M)
+    mean_f_P, p_P = _shrunk_rate(post_M, count_M, f_M, drawn.answered_M, drawn.correct_M)
+    hacks_M = drawn.hacks_M * accepted_M
+    mean_q_P, q_P = _shrunk_rate(post_M, count_M, q_M, drawn.answered_M, hacks_M)
+    shift_P = logit(p_P) - logit(np.clip(mean_f_P, RAREST, 1 - RAREST))
+    p_M = expit(logit(np.clip(f_M, RAREST, 1 - RAREST)) + shift_P[post_M])
+    q_M = np.clip(q_M * (q_P / np.maximum(mean_q_P, 1e-6))[post_M], 1e-5, 0.999) * accepted_M
+    high_q_M = hack_model(
+        frame,
+        f_M=p_M,
+        wrong_accepted_M=known.wrong_or_hack_M,
+        hacks_M=known.hacks_M,
+        pseudo_hacks=(1.0, 1.0),
+        pseudo_labels=2.0,
     )
-    f_M = _fit_distinct(frame, known_M, correct_M)
-    q_M = hack_model(frame, f_M=f_M, wrong_accepted_M=wrong_M, hacks_M=hacks_M)
+    return Smoothed(p_M, q_M, np.maximum(high_q_M, q_M), post_M, _total(post_M, drawn.answered_M))
+
+
+def _joined(counts: Sequence[Counts]) -> Counts:
+    """Label counts of all windows' cells, one window after the other."""
+    return Counts(
+        **{
+            field.name: np.concatenate([getattr(count, field.name) for count in counts])
+            for field in fields(Counts)
+        }
+    )
+
+
+def _post_strata(frame: CellFrame, f_M: FloatArray, count_M: FloatArray) -> IntArray:
     post_M = cut_strata(
         frame,
         order_M=f_M,
@@ -157,43 +187,33 @@ def _smooth(windows: Sequence[Window], frame: CellFrame, count_M: FloatArray) ->
         per_verdict=POST_STRATA_PER_VERDICT,
         is_probe_apart_M=frame.probe_M,
     )
-    # Cells without rollouts have no post-stratum, no labels and no variance.
-    post_M = np.maximum(post_M, 0)
-    drawn = [window.drawn_labels() for window in windows]
-    labels_P = _total(post_M, np.concatenate([d.answered_M for d in drawn]))
-    correct_P = _total(post_M, np.concatenate([d.correct_M for d in drawn]))
-    hacks_P = _total(post_M, np.concatenate([d.hacks_M for d in drawn]) * frame.accepted_M)
-    count_P = _total(post_M, count_M)
-    mean_f_P, mean_q_P = (_total(post_M, count_M * x_M) / count_P for x_M in (f_M, q_M))
-    p_P, q_P = (
-        np.clip((k_P + KAPPA * mean_P) / (labels_P + KAPPA), 1e-4, 1 - 1e-4)
-        for k_P, mean_P in ((correct_P, mean_f_P), (hacks_P, mean_q_P))
-    )
-    shift_P = logit(p_P) - logit(np.clip(mean_f_P, 1e-4, 1 - 1e-4))
-    p_M = expit(logit(np.clip(f_M, 1e-4, 1 - 1e-4)) + shift_P[post_M])
-    smoothed_q_M = np.clip(q_M * (q_P / np.maximum(mean_q_P, 1e-6))[post_M], 1e-5, 0.999)
-    smoothed_q_M = smoothed_q_M * frame.accepted_M
-    high_q_M = hack_model(
-        frame,
-        f_M=p_M,
-        wrong_accepted_M=wrong_M,
-        hacks_M=hacks_M,
-        pseudo_hacks=(1.0, 1.0),
-        pseudo_labels=2.0,
-    )
-    return Smoothed(p_M, smoothed_q_M, np.maximum(high_q_M, smoothed_q_M), post_M, labels_P)
+    # Cells without rollouts have no labels and no variance: any post-stratum will do.
+    return np.maximum(post_M, 0)
+
+
+def _shrunk_rate(
+    post_M: IntArray,
+    count_M: FloatArray,
+    model_M: FloatArray,
+    answered_M: FloatArray,
+    events_M: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Per post-stratum the model's mean, and the labels' rate with KAPPA labels of that mean."""
+    mean_P = _total(post_M, count_M * model_M) / _total(post_M, count_M)
+    rate_P = (_total(post_M, events_M) + KAPPA * mean_P) / (_total(post_M, answered_M) + KAPPA)
+    return mean_P, np.clip(rate_P, RAREST, 1 - RAREST)
 
 
 def _total(post_M: IntArray, value_M: FloatArray | BoolArray) -> FloatArray:
     return total_by(post_M, value_M, int(post_M.max()) + 1)
 
 
-def _fit_distinct(frame: CellFrame, known_M: FloatArray, correct_M: FloatArray) -> FloatArray:
+def _fit_distinct(frame: CellFrame, known: Counts) -> FloatArray:
     """The working model fitted with one row per distinct cell: windows share most of theirs."""
     cells, row_M = frame.distinct()
     model = fit_working_model(
         cells,
-        labelled_M=total_by(row_M, known_M, len(cells)),
-        correct_M=total_by(row_M, correct_M, len(cells)),
+        labelled_M=total_by(row_M, known.answered_M, len(cells)),
+        correct_M=total_by(row_M, known.correct_M, len(cells)),
     )
     return model.f_M[row_M]

@@ -1,8 +1,9 @@
 """The numbers of a reward table: what is known of each cell, and what a rollout in it is paid.
 
 Deviations from the written design, each judged by simulation:
-1. Cells are shrunk to the model with 4 labels' worth of it, not 20: the model knows signatures,
-   and a signature that is always wrong must come close to 0 with a dozen labels of its own.
+1. Cells are shrunk to the model with 20 labels' worth of it only after their signature has been,
+   with 4: a signature that is always wrong must come close to 0 with a dozen labels of its own,
+   while small cells of one signature are better off with the model.
 2. The fallback rates are means over the frame's rollouts of the cells' probabilities, not rates
    of labels: an adaptive queue labels difficult cells more often than they occur.
 3. "At most half of all rejections" counts a verdict signature over all its share bins, score
@@ -27,15 +28,19 @@ from review.stats.cells import (
     concatenate,
     total_by,
 )
+from review.stats.intervals import wilson
 from review.stats.working_model import WorkingModel, eta_sd_rows, fit_working_model
 
 ONE_SIDED_95 = 1.6448536269514722
+# Level of the two-sided interval whose bounds are one-sided 95 % bounds.
+ONE_SIDED_LEVEL = 0.9
 LOWEST, HIGHEST = 0.002, 0.998
-# Labels' worth of model in the rate of a signature (with its score, probe and domain).
-KAPPA = 4.0
+# Labels' worth of model in the rate of a signature, and of the signature's in that of its cells.
+SIGNATURE_KAPPA = 4.0
+CELL_KAPPA = 20.0
 # A rejected rollout is left out of its group where right answers are proven more often than this.
 ABSTAIN_ABOVE = 0.1
-# An undecided one is paid as wrong only once it is proven to be right less often than this.
+# An undecided one is paid as wrong only once its own labels prove it right less often than this.
 UNDECIDED_WRONG_BELOW = 0.5
 MAX_SHARE_OF_REJECTIONS = 0.5
 # Below this Youden index the verdict says next to nothing, and dividing by it is noise.
@@ -144,11 +149,13 @@ def reward_numbers(
     `undecided_M` marks cells whose primary verdict is undecided; `family_M` codes the signature
     without the primary verdict; `count_M` are rollouts; `labelled_M` and `correct_M` are labels,
     as fractions where older windows count less.
-    p = f + (k - sum n f) / (n + 4), f the working model, n and k the labels with the same
-    verdict signature, probe, score quintile and domain; clipped to [.002, .998].
+    p = f + (k - sum n f) / (n + kappa), f the working model, n and k the labels with the same
+    signature and probe (kappa 4); then the same step from that p (kappa 20) with the labels that
+    also have the score quintile and domain; clipped to [.002, .998].
     A rejecting cell abstains where the lower bound of its row in `pooled` exceeds .1 and its
     signature holds at most `max_share_of_rejections` of the rejected rollouts; an undecided one
-    until its upper bound is below .5: could not decide is not wrong.
+    until the upper bound (Wilson, 95 % one-sided) of its own labels is below .5: could not decide
+    is not wrong, whatever the model has learnt of rejections.
     Assumes: labels are right, and labelled rollouts of a cell are typical of it.
     Degenerate: without labels it is the model's prior; a fallback row without rollouts is the
     model for an unknown signature and domain; rates of families without rollouts are nan; a frame
@@ -164,7 +171,7 @@ def reward_numbers(
     pooled = table.rows(pooled_M, _codes(family_M, frame.domain_M))
     share_M = _share_of_rejections(frame, undecided_M, rollouts_M)
     has_false_negatives_M = (pooled.low_R > ABSTAIN_ABOVE)[pooled_M]
-    may_be_right_M = (pooled.high_R >= UNDECIDED_WRONG_BELOW)[pooled_M]
+    may_be_right_M = _may_be_right(total_by(pooled_M, k_M, len(pooled.n_R)), pooled.n_R)[pooled_M]
     abstain_M = ~frame.accepted_M & np.where(
         undecided_M, may_be_right_M, has_false_negatives_M & (share_M <= max_share_of_rejections)
     )
@@ -206,11 +213,21 @@ def _shrunk(
     quintile_M = np.where(
         frame.has_score, np.digitize(expit(frame.score_M), (0.2, 0.4, 0.6, 0.8)), NO_BIN
     )
-    group_M = _codes(frame.signature_M, frame.accepted_M, frame.probe_M, quintile_M, frame.domain_M)
-    groups = int(group_M.max()) + 1
-    surprise_G = total_by(group_M, correct_M - labelled_M * model.f_M, groups)
-    shift_G = surprise_G / (total_by(group_M, labelled_M, groups) + KAPPA)
-    return np.asarray(np.clip(model.f_M + shift_G[group_M], LOWEST, HIGHEST))
+    signature_M = _codes(frame.signature_M, frame.probe_M)
+    group_M = _codes(signature_M, quintile_M, frame.domain_M)
+    p_M = model.f_M
+    for label_M, kappa in ((signature_M, SIGNATURE_KAPPA), (group_M, CELL_KAPPA)):
+        size = int(label_M.max()) + 1
+        surprise = total_by(label_M, correct_M - labelled_M * p_M, size)
+        shift = surprise / (total_by(label_M, labelled_M, size) + kappa)
+        p_M = np.clip(p_M + shift[label_M], LOWEST, HIGHEST)
+    return p_M
+
+
+def _may_be_right(correct_R: FloatArray, labelled_R: FloatArray) -> BoolArray:
+    pairs = zip(correct_R, labelled_R, strict=True)
+    high_R = [wilson(min(k, n), n, level=ONE_SIDED_LEVEL).high for k, n in pairs]
+    return np.asarray(np.array(high_R) >= UNDECIDED_WRONG_BELOW)
 
 
 def _marked(rows: RewardRows, proven_R: BoolArray) -> RewardRows:
@@ -266,16 +283,15 @@ class _Table:
         return rates[0][alike_M], rates[1][alike_M]
 
     def fallback_rows(self, undecided_M: BoolArray) -> RewardRows:
-        """The rows named by `FALLBACK_KEYS`; a rejection of unknown kind never abstains."""
+        """The rows named by `FALLBACK_KEYS`; of unknown kinds only the undecided abstain."""
         outcome_M = np.where(self.frame.accepted_M, 0, np.where(undecided_M, 2, 1))
         outcome_M = np.append(outcome_M, np.repeat([0, 1, 2], 2))
         table = self._with_unknown_cells()
         probe_M = table.frame.probe_M
         by_probe = table.rows(outcome_M * 2 + probe_M, probe_M.astype(np.int64))
         by_verdict = table.rows(outcome_M, np.zeros(len(outcome_M), np.int64))
-        undecided_R = np.array([key.startswith("undecided") for key in FALLBACK_KEYS])
-        rows = _stacked(by_probe, by_verdict)
-        return _marked(rows, undecided_R & (rows.high_R >= UNDECIDED_WRONG_BELOW))
+        is_undecided_R = np.array([key.startswith("undecided") for key in FALLBACK_KEYS])
+        return _marked(_stacked(by_probe, by_verdict), is_undecided_R)
 
     def _with_unknown_cells(self) -> "_Table":
         """The cells plus one of unknown signature and domain per verdict and probe."""

@@ -75,7 +75,7 @@
       radio.parentElement.classList.toggle("is-current", Number(radio.dataset.stepRadio) === cursor);
     }
     const output = one("[data-marked-step]");
-    if (output) output.textContent = marked ? `Step ${marked} is marked.` : "";
+    if (output) output.textContent = marked ? `is ${marked}` : "";
   }
 
   // -- keys --------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@
   document.addEventListener("htmx:beforeRequest", () => { inFlight = true; });
   document.addEventListener("htmx:afterRequest", () => { inFlight = false; });
   document.addEventListener("htmx:afterSettle", (event) => {
-    if (!page.contains(event.detail.target) && event.detail.target !== one("#item")) return;
+    if (!page.contains(event.target)) return;
     startItem();
     const heading = one("[data-item-heading]");
     const firstError = one(".field-error");

@@ -6,14 +6,17 @@ document.documentElement.dataset.js = "on";
 {
   const opened = new Set();
 
-  const setFailed = (isFailed) => {
-    const message = document.querySelector("[data-request-failed]");
-    if (message) message.hidden = !isFailed;
+  const showFailure = (kind) => {
+    for (const message of document.querySelectorAll("[data-failed]")) {
+      message.hidden = message.dataset.failed !== kind;
+    }
   };
 
-  document.addEventListener("htmx:responseError", () => setFailed(true));
-  document.addEventListener("htmx:sendError", () => setFailed(true));
-  document.addEventListener("htmx:afterSwap", () => setFailed(false));
+  document.addEventListener("htmx:responseError", (event) => {
+    showFailure(event.detail.xhr.status < 500 ? "refused" : "unanswered");
+  });
+  document.addEventListener("htmx:sendError", () => showFailure("unanswered"));
+  document.addEventListener("htmx:afterSwap", () => showFailure(null));
 
   document.addEventListener("htmx:beforeSwap", (event) => {
     opened.clear();

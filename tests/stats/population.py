@@ -63,7 +63,7 @@ def make_population(rng: np.random.Generator, *, rollouts: int = 20_000) -> Popu
     accepted_I = rng.random(rollouts) < np.where(hack_I, 0.6, chance_I)
     probe_I = rng.random(rollouts) < np.where(hack_I, 0.7, 0.004)
     judge_I = expit(1.3 * np.where(correct_I, 1, -1) + 1.5 * hack_I + rng.normal(0, 1.1, rollouts))
-    bin_I = np.minimum((judge_I * 10).astype(int), 9)
+    bin_I = np.minimum((judge_I * 5).astype(int), 4)
     share_I = rng.binomial(3, np.where(correct_I, 0.6, 0.3))
     key_I = np.column_stack([accepted_I, bin_I, share_I, probe_I, domain_I])
     cells, cell_I = np.unique(key_I, axis=0, return_inverse=True)
@@ -74,7 +74,7 @@ def make_population(rng: np.random.Generator, *, rollouts: int = 20_000) -> Popu
     frame = make_frame(
         len(cells),
         accepted_M=cells[:, 0],
-        score_M=logit((cells[:, 1] + 0.5) / 10),
+        score_M=logit((cells[:, 1] + 0.5) / 5),
         share_bin_M=cells[:, 2],
         probe_M=cells[:, 3],
         domain_M=cells[:, 4],
@@ -109,6 +109,8 @@ def audit(
             n=n * number // waves - n * (number - 1) // waves,
             focus=focus,
         )
+        if plan.n == 0:
+            break
         drawn_M = draw_counts(plan, remaining_M, seed=int(rng.integers(2**31)))
         drawn_MO = np.zeros_like(left_MO)
         for cell in np.flatnonzero(drawn_M):

@@ -357,7 +357,7 @@ def test_half_written_files_are_not_sent(
 ) -> None:
     with linked(client, tmp_path) as link:
         link.close(ENOUGH_S)
-    (tmp_path / "spool" / ".0000000001-rollouts.json.gz").write_bytes(b"half")
+    (tmp_path / "spool" / ".0000000009-rollouts.json.gz").write_bytes(b"half")
     with linked(client, tmp_path) as link:
         send_step(link, 1)
         assert link.close(ENOUGH_S) == 0
@@ -435,6 +435,17 @@ def test_the_last_good_table_outlives_a_restart(
     with linked(client, tmp_path) as link:
         assert version_of(link.latest_table()) == 1
     assert server.requests[-1].headers["if-none-match"] == '"v1"'
+
+
+def test_an_etag_without_its_table_is_not_believed(
+    client: AssayClient, server: RecordingServer, tmp_path: Path
+) -> None:
+    server.table = make_table(1, 9, 18)
+    with registered(client, tmp_path) as link:
+        link.latest_table()
+    (tmp_path / "table.json").unlink()
+    with linked(client, tmp_path) as link:
+        assert version_of(link.latest_table()) == 1
 
 
 def test_waiting_ends_when_a_table_for_the_step_is_published(

@@ -70,9 +70,6 @@ class Arms:
             sys.stdout.write(f"  {self.progress()}\n")
             sys.stdout.flush()
 
-    def is_over(self, name: str) -> bool:
-        return name not in self._running and all(arm.name != name for arm in self._waiting)
-
     def wait(self) -> None:
         """Until every arm has ended."""
         while self._running or self._waiting:

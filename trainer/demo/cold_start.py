@@ -39,7 +39,10 @@ def cold_start(config: TrainerConfig, tokenizer: Tokenizer, directory: Path) -> 
         model.load_state_dict(load_file(path), strict=False)
         model.tie_weights()
         return model
+    # Sums depend on how they are split: the number of threads is part of what is reproduced.
+    torch.set_num_threads(config.cold_start.threads)
     n_steps, accuracy = _train(model, config, tokenizer)
+    torch.set_num_threads(config.run.threads)
     sys.stdout.write(f"cold start: {n_steps} steps, pass@1 {accuracy:.3f}\n")
     directory.mkdir(parents=True, exist_ok=True)
     # The output layer is the embedding itself; safetensors refuses shared memory.

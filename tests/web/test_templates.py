@@ -1,0 +1,96 @@
+import re
+from pathlib import Path
+
+import pytest
+from django.template.loader import get_template
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
+NAMES = [path.relative_to(ROOT / "templates").as_posix() for path in TEMPLATES]
+
+FORBIDDEN = {
+    "an inline script": re.compile(r"<script(?![^>]*\ssrc=)[^>]*>", re.IGNORECASE),
+    "an inline style sheet": re.compile(r"<style\b", re.IGNORECASE),
+    "a style attribute": re.compile(r"\sstyle\s*=", re.IGNORECASE),
+    "an event attribute": re.compile(r"\son[a-z]+\s*=", re.IGNORECASE),
+    "a javascript: address": re.compile(r"javascript:", re.IGNORECASE),
+    "an unescaped value": re.compile(r"\|\s*safe\b|safeseq|autoescape\s+off|mark_safe"),
+    "htmx's inline handlers": re.compile(r"hx-on\b|hx-on:"),
+    "htmx's evaluated values": re.compile(r"""hx-(vals|vars|headers)\s*=\s*['"]?\s*js:"""),
+    "something from another origin": re.compile(r"""(src|href)\s*=\s*["'](https?:)?//"""),
+}
+HTMX_CONFIG = """<meta name="htmx-config" content='{"includeIndicatorStyles":false,"allowEval":false,"allowScriptTags":false,
+ "responseHandling":[{"code":"204","swap":false},{"code":"[23]..","swap":true},
+ {"code":"422","swap":true},{"code":"[45]..","swap":false,"error":true}]}'>"""  # noqa: E501  # one attribute
+PARTIAL = re.compile(r"\{% partialdef ([\w-]+) inline %\}")
+POST_FORM = re.compile(r'<form\b[^>]*method="post".*?</form>', re.DOTALL)
+# What a machine judged, and which policy wrote the text, stay off the pages of a blind label.
+REVEALING = re.compile(
+    r"\{[{%][^}]*\b(verdict|reward|advantage|policy|score|cell|run)\b", re.IGNORECASE
+)
+
+
+def test_there_are_templates_and_scripts() -> None:
+    assert len(TEMPLATES) > 10
+    assert SCRIPTS
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_template_holds(name: str, what: str) -> None:
+    found = FORBIDDEN[what].search((ROOT / "templates" / name).read_text(encoding="utf-8"))
+    assert found is None, f"{name} holds {what}: {found and found[0]}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_template_compiles_and_says_its_context(name: str) -> None:
+    get_template(name)
+    head = (ROOT / "templates" / name).read_text(encoding="utf-8").partition("{%")[0]
+    assert "{# context: " in head
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_part_can_be_rendered_alone_and_its_name_is_an_id(name: str) -> None:
+    text = (ROOT / "templates" / name).read_text(encoding="utf-8")
+    for part in PARTIAL.findall(text):
+        get_template(f"{name}#{part}")
+        assert f'id="{part}"' in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_post_form_carries_the_csrf_token(name: str) -> None:
+    text = (ROOT / "templates" / name).read_text(encoding="utf-8")
+    assert [form[:80] for form in POST_FORM.findall(text) if "{% csrf_token %}" not in form] == []
+
+
+def test_htmx_is_configured_for_a_strict_policy() -> None:
+    assert HTMX_CONFIG in (ROOT / "templates" / "base.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["web/label.html", "web/queue.html"])
+def test_pages_of_a_blind_label_use_nothing_a_machine_judged(name: str) -> None:
+    assert REVEALING.search((ROOT / "templates" / name).read_text(encoding="utf-8")) is None
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_no_script_evaluates_text_or_writes_markup(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"\beval\(|new Function|innerHTML|outerHTML|insertAdjacentHTML", text)
+    assert not re.search(r"document\.write|\.style\b|setTimeout\(['\"]", text)
+
+
+def test_the_style_sheet_loads_nothing_from_elsewhere() -> None:
+    text = (ROOT / "static" / "css" / "assay.css").read_text(encoding="utf-8")
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_every_key_printed_on_the_label_page_does_something() -> None:
+    """A printed key is an element's data-key, a focus key, or one of the reading cursor's."""
+    text = (ROOT / "templates" / "web" / "label.html").read_text(encoding="utf-8")
+    script = (ROOT / "static" / "js" / "label.js").read_text(encoding="utf-8")
+    printed = {key for key in re.findall(r"<kbd[^>]*>([^<])</kbd>", text) if key not in "↓↑"}
+    bound = set(re.findall(r'data-(?:focus-)?key="(.)"', text))
+    bound |= set(re.findall(r'key === "(.)"', script))
+    assert printed == bound
