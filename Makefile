@@ -55,8 +55,9 @@ fmt-check: .venv/dev.stamp
 lint: .venv/dev.stamp
 	$(python) -m ruff check .
 
+# The Django plugin reads the settings, which want a key.
 types: .venv/dev.stamp
-	$(python) -m mypy
+	SECRET_KEY=types $(python) -m mypy
 
 imports: .venv/dev.stamp
 	.venv/bin/lint-imports
@@ -79,7 +80,7 @@ fix: .venv/dev.stamp ## format the code and the templates, and fix what can be f
 loop: .venv/demo.stamp ## the closed loop, measured for SEEDS="0 1 2"
 	$(python) manage.py loop --seeds $(SEEDS)
 
-bench-evouna: .venv/dev.stamp ## recall and FPR of the short-answer verifiers on EVOUNA
+bench-evouna: .venv/dev.stamp ## audits of EVOUNA through the services, 100 times, against the truth
 	$(python) -m tests.bench.evouna
 
 screenshots: .venv/dev.stamp browser ## pictures of the main pages, in shots/

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 from pytest_django.live_server_helper import LiveServer
 
 from review.accounts.models import Project, Role, User
@@ -52,3 +53,8 @@ def worker(live_server: LiveServer) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture(autouse=True)
+def _no_refusals_counted() -> None:
+    cache.clear()

@@ -41,19 +41,20 @@ def save(
     unfinished.replace(directory / FILE_NAME)
 
 
-def saved_uid(directory: Path) -> str:
-    """The uid of the run that the checkpoint belongs to."""
-    return str(_contents(directory)["uid"])
-
-
-def restore(directory: Path, state: TrainingState, *, config: TrainerConfig) -> int:
-    """Put the saved state into `state`; answers the step that it was saved after.
+def saved_uid(directory: Path, config: TrainerConfig) -> str:
+    """The uid of the run that the checkpoint belongs to.
 
     Raises ConfigError when there is no checkpoint or it was made with other settings.
     """
     contents = _contents(directory)
     if json.loads(contents["config"]) != json.loads(json.dumps(config.to_dict())):
         raise ConfigError(f"--resume: {directory} was made with other settings; use its recipe")
+    return str(contents["uid"])
+
+
+def restore(directory: Path, state: TrainingState) -> int:
+    """Put the saved state into `state`; answers the step that it was saved after."""
+    contents = _contents(directory)
     state.model.load_state_dict(contents["model"])
     state.optimiser.load_state_dict(contents["optimiser"])
     state.generator.set_state(contents["generator"])

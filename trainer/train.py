@@ -79,10 +79,14 @@ def train(
     torch.set_num_threads(config.run.threads)
     verifier = build(config.reward.verifier)
     tokenizer = Tokenizer(task.VOCABULARY)
-    prompts, held_out = training_prompts(config), held_out_prompts(config)
+    prompts, held_out = prompts_of(config)
     check_context(config, tokenizer, [*prompts, *held_out])
     out.mkdir(parents=True, exist_ok=True)
-    uid = checkpoint.saved_uid(out) if resume else uid or f"{config.run.name}-{uuid4().hex[:12]}"
+    uid = (
+        checkpoint.saved_uid(out, config)
+        if resume
+        else uid or f"{config.run.name}-{uuid4().hex[:12]}"
+    )
     with ExitStack() as stack:
         link = None
         if server is not None:
@@ -95,7 +99,7 @@ def train(
         )
         generator = torch.Generator().manual_seed(config.run.seed)
         state = TrainingState(model, optimiser, generator)
-        first_step = checkpoint.restore(out, state, config=config) + 1 if resume else 1
+        first_step = checkpoint.restore(out, state) + 1 if resume else 1
         GrpoRun(
             config=config,
             uid=uid,
@@ -111,16 +115,17 @@ def train(
         ).train(first_step=first_step)
 
 
-def training_prompts(config: TrainerConfig) -> list[Prompt]:
-    """The run's prompts in order; step s takes the s-th `prompts_per_step` of them."""
+def prompts_of(config: TrainerConfig) -> tuple[list[Prompt], list[Prompt]]:
+    """The run's prompts, of which step s takes the s-th `prompts_per_step`, and the held-out."""
+    held_out = task.held_out_problems(config.task, config.run.eval_problems)
     size = config.grpo.steps * config.grpo.prompts_per_step
-    problems = task.training_problems(config.task, seed=config.run.seed, size=size)
-    return [_prompt(f"train-{i:06d}", problem) for i, problem in enumerate(problems)]
-
-
-def held_out_prompts(config: TrainerConfig) -> list[Prompt]:
-    problems = task.held_out_problems(config.task, config.run.eval_problems)
-    return [_prompt(f"eval-{i:06d}", problem) for i, problem in enumerate(problems)]
+    problems = task.training_problems(
+        config.task, seed=config.run.seed, size=size, held_out=held_out
+    )
+    return (
+        [_prompt(f"train-{i:06d}", problem) for i, problem in enumerate(problems)],
+        [_prompt(f"eval-{i:06d}", problem) for i, problem in enumerate(held_out)],
+    )
 
 
 def _prompt(uid: str, problem: task.Problem) -> Prompt:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import numpy as np
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
 from review.accounts.models import Project
 from review.calibration.errors import NoRewardTableError
@@ -118,6 +118,16 @@ def newest_window_estimates(run: Run) -> list[Estimate]:
 
 def tables_of(run: Run) -> QuerySet[RewardTable]:
     return run.reward_tables.order_by("-version")
+
+
+def newest_versions(project: Project) -> dict[UUID, int]:
+    """The newest published table version of each of the project's runs that has one."""
+    rows = (
+        RewardTable.objects.filter(run__project=project, published_at__isnull=False)
+        .values_list("run_id")
+        .annotate(Max("version"))
+    )
+    return dict(rows)
 
 
 def table_in_project(project: Project, table_id: UUID) -> RewardTable:

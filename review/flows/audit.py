@@ -72,11 +72,11 @@ def advance_window(*, window: Window) -> None:
         if has_pending(wave):
             return
         close_wave(wave=wave)
+        # Before the window closes: whoever sees it closed finds the estimates.
         refresh_estimates(run=window.rule.run, window=window)
+        refresh_estimates(run=window.rule.run)
     next_wave = _draw_next_wave(window)
     if next_wave is None and not window.waves.filter(state=WaveState.OPEN).exists():
-        # Before the window closes: whoever sees it closed finds the estimates.
-        refresh_estimates(run=window.rule.run)
         close_window(window=window)
 
 

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
@@ -15,6 +16,13 @@ from review.sampling.models import Wave
 from trainer.verifiers.math import boxed_answers
 
 UNDO_SECONDS = 30
+
+# The label that counts: of an answered item, in time, and not taken back.
+FINAL: dict[str, Any] = {
+    "assignment__state": AssignmentState.DONE,
+    "is_late": False,
+    "retraction": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class QueueProgress:
 
 
 def queues_of(project: Project) -> QuerySet[Queue]:
-    return project.queues.select_related("rule").order_by("-created_at")
+    return project.queues.select_related("rule__run").order_by("-created_at")
 
 
 def queue_of_reviewer(user: User, queue_id: UUID) -> Queue:
@@ -84,16 +92,42 @@ def _final_answer(text: str) -> str | None:
     return ", ".join(dict.fromkeys(boxed_answers(text))) or None
 
 
+def progress_by_queue(project: Project) -> dict[UUID, QueueProgress]:
+    """Progress of each of the project's queues."""
+    return _progress(Queue.objects.filter(project=project))
+
+
 def progress_of(queue: Queue) -> QueueProgress:
-    counts = Assignment.objects.filter(queue=queue).aggregate(
-        total=Count("pk"),
-        done=Count("pk", filter=Q(state=AssignmentState.DONE)),
-        skipped=Count("pk", filter=Q(state=AssignmentState.SKIPPED)),
-        leased=Count(
-            "pk", filter=Q(state=AssignmentState.LEASED, lease_expires_at__gt=timezone.now())
-        ),
+    return _progress(Queue.objects.filter(pk=queue.pk))[queue.pk]
+
+
+def _progress(queues: QuerySet[Queue]) -> dict[UUID, QueueProgress]:
+    is_held = Q(
+        assignments__state=AssignmentState.LEASED,
+        assignments__lease_expires_at__gt=timezone.now(),
     )
-    return QueueProgress(**counts)
+    rows = queues.values_list("pk").annotate(
+        Count("assignments"),
+        done=Count("assignments", filter=Q(assignments__state=AssignmentState.DONE)),
+        skipped=Count("assignments", filter=Q(assignments__state=AssignmentState.SKIPPED)),
+        leased=Count("assignments", filter=is_held),
+    )
+    return {pk: QueueProgress(*counts) for pk, *counts in rows}
+
+
+def labels_by(user: User, queue: Queue) -> int:
+    """How many of the queue's items the user has answered."""
+    return Label.objects.filter(reviewer=user, assignment__queue=queue, **FINAL).count()
+
+
+def label_counts(project: Project) -> dict[UUID, int]:
+    """Final labels of each of the project's runs that has any."""
+    rows = (
+        Label.objects.filter(assignment__queue__project=project, **FINAL)
+        .values_list("assignment__queue__rule__run_id")
+        .annotate(Count("pk"))
+    )
+    return dict(rows)
 
 
 def has_pending(wave: Wave) -> bool:
@@ -101,17 +135,9 @@ def has_pending(wave: Wave) -> bool:
 
 
 def final_labels(waves: Sequence[Wave]) -> QuerySet[Label]:
-    """The label that counts for each draw of the waves: in time and not taken back."""
-    return (
-        Label.objects.filter(
-            assignment__wave__in=waves,
-            assignment__state=AssignmentState.DONE,
-            is_late=False,
-            retraction=None,
-        )
-        .select_related("assignment__draw")
-        .order_by("pk")
-    )
+    """The labels that count of the waves' draws."""
+    labels = Label.objects.filter(assignment__wave__in=waves, **FINAL)
+    return labels.select_related("assignment__draw").order_by("pk")
 
 
 def label_to_undo(user: User, queue: Queue) -> Label | None:

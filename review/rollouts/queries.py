@@ -1,8 +1,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
+from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import Max, Sum
 
+from review.accounts.models import Project
 from review.rollouts.models import Group, Rollout, StepSummary
 from review.runs.models import Run
 
@@ -38,6 +40,22 @@ def rollouts_per_cell(run: Run, *, first_step: int = 0) -> dict[str, int]:
     counts = run.cell_counts.filter(block__gte=first_step // run.step_block)
     rows = counts.values_list("cell__key").annotate(total=Sum("rollouts"))
     return dict(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    rollouts: int = 0
+    latest_step: int | None = None
+
+
+def run_totals(project: Project) -> dict[UUID, RunTotals]:
+    """Rollouts and newest step of each of the project's runs that has any."""
+    rows = (
+        StepSummary.objects.filter(run__project=project)
+        .values_list("run_id")
+        .annotate(total=Sum("rollouts"), newest=Max("step"))
+    )
+    return {run_id: RunTotals(total, newest) for run_id, total, newest in rows}
 
 
 def step_summaries(run: Run) -> list[StepSummary]:

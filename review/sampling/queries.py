@@ -82,7 +82,8 @@ def drawn_counts(window: Window) -> dict[int, int]:
 
 
 def rules_of(run: Run) -> QuerySet[AuditRule]:
-    return run.audit_rules.select_related("run", "queue").order_by("created_at")
+    rules = run.audit_rules.select_related("run", "queue").order_by("created_at")
+    return rules.prefetch_related("windows__waves")
 
 
 def rule_in_project(project: Project, rule_id: UUID) -> AuditRule:

@@ -57,6 +57,20 @@ def test_a_focus_that_cannot_vary_falls_back_to_correctness():
     assert sd_M == pytest.approx([0.5, 0.3])
 
 
+def test_a_model_that_is_certain_still_leaves_a_doubt():
+    frame = make_frame(2, accepted_M=[0, 1])
+    f_M = np.zeros(2)
+    sd_M = item_sd(frame, count_M=np.array([9, 9]), f_M=f_M, q_M=f_M, focus=RECALL_ONLY)
+    assert np.all(sd_M > 0)
+
+
+def test_proportional_draws_still_reach_every_stratum():
+    frame = make_frame(4, accepted_M=[0, 0, 1, 1], signature_M=range(4))
+    wave = plan(frame, [100_000, 2, 2, 2], 8, f=[0.1, 0.4, 0.6, 0.9], mix=1.0)
+    assert wave.n == 8
+    assert np.all(wave.planned_H >= 1)
+
+
 def test_strata_separate_verdicts_and_probe_hits():
     frame = make_frame(4, accepted_M=[0, 0, 1, 1], probe_M=[0, 1, 0, 1])
     wave = plan(frame, [100, 100, 100, 100], 16)

@@ -210,3 +210,11 @@ def test_a_window_without_closed_waves_is_outside_the_estimate():
     ones = np.ones(len(window.frame))
     assert estimate_all([window, unaudited]) == estimate_all([window])
     assert estimate_all([window, unaudited], slices=[ones, ones]) == estimate_all([window])
+
+
+def test_too_few_labels_count_those_of_the_slice():
+    frame = make_frame(2, domain_M=[0, 1])
+    wave = make_wave(1, remaining=[50, 50], answers=[(0, 1.0)] * 4 + [(1, 0.0)] * 3)
+    slices = [frame.domain_M == 1]
+    result = estimate(one_wave(frame, [50, 50], wave), estimand=Estimand.ACCURACY, slices=slices)
+    assert (result.reason, result.n) == ("too few labels", 3)

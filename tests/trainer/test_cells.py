@@ -65,7 +65,7 @@ def test_a_signature_says_outcome_path_form_and_candidates() -> None:
 
 
 def test_signatures_of_several_verifiers_are_joined_primary_first() -> None:
-    assert signature([HEDGE, NONE_FOUND]) == "pass/boxed/integer/2++fail/none/none/0"
+    assert signature([HEDGE, NONE_FOUND]) == "pass/boxed/integer/2+&fail/none/none/0"
 
 
 def test_a_rollout_without_a_verdict_has_no_signature() -> None:

@@ -58,6 +58,7 @@ def fingerprint(config: TrainerConfig, tokenizer: Tokenizer) -> str:
     parts = [
         VERSION,
         config.run.seed,
+        config.run.eval_problems,
         config.grpo.max_new_tokens,
         tokenizer.tokens,
         dataclasses.asdict(config.model),
@@ -104,8 +105,12 @@ def _train(
 def _batches(config: TrainerConfig, tokenizer: Tokenizer) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of rows of about the same length, in random order: a third less padding."""
     size, rng = config.cold_start.batch_size, random.Random(config.run.seed)  # noqa: S311 - no secret
+    n_held_out = max(config.run.eval_problems, config.cold_start.check_problems)
     problems = task.cold_start_problems(
-        config.task, seed=config.run.seed, size=config.cold_start.max_steps * size
+        config.task,
+        seed=config.run.seed,
+        size=config.cold_start.max_steps * size,
+        held_out=task.held_out_problems(config.task, n_held_out),
     )
     pool_size = size * _POOL_BATCHES
     for first in range(0, len(problems), pool_size):

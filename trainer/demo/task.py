@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from trainer.config import TaskConfig
+from trainer.config import ConfigError, TaskConfig
 
 NAME = "chain-sum"
 DOMAIN = "arithmetic"
@@ -36,7 +36,7 @@ VOCABULARY = (
     *(" ", "\n", STEP_SEPARATOR),
     *("\\boxed{", "}", "so ", "maybe ", "or "),
 )
-# Problems of one stream are numbered from its base; held-out ones are dropped from the others.
+# Problems of one stream are numbered from its base.
 _STREAM_SIZE = 1_000_000
 _HEDGE_OFFSETS = (0, 1, -1, 2, -2)  # always these: random candidates don't pay, so aren't learned
 
@@ -54,25 +54,36 @@ class Problem:
 
 
 def held_out_problems(config: TaskConfig, size: int) -> list[Problem]:
-    """The evaluation's problems: the same for every seed, distinct, in no other stream."""
-    distinct = dict.fromkeys(_generate(config, base=0, size=2 * size))
-    return list(distinct)[:size]
+    """The evaluation's problems: distinct, the same for every seed; fewer are a prefix of more.
+
+    Raises ConfigError when the task has too few different problems.
+    """
+    distinct = list(dict.fromkeys(_generate(config, base=0, size=2 * size)))
+    if len(distinct) < size:
+        raise ConfigError(f"task.max_terms: fewer than {size} different problems to evaluate on")
+    return distinct[:size]
 
 
-def cold_start_problems(config: TaskConfig, *, seed: int, size: int) -> list[Problem]:
-    return _training_stream(config, base=(2 * seed + 1) * _STREAM_SIZE, size=size)
+def cold_start_problems(
+    config: TaskConfig, *, seed: int, size: int, held_out: Sequence[Problem]
+) -> list[Problem]:
+    """Problems to demonstrate, none of them held out."""
+    return _stream(config, (2 * seed + 1) * _STREAM_SIZE, size, held_out)
 
 
-def training_problems(config: TaskConfig, *, seed: int, size: int) -> list[Problem]:
-    return _training_stream(config, base=(2 * seed + 2) * _STREAM_SIZE, size=size)
+def training_problems(
+    config: TaskConfig, *, seed: int, size: int, held_out: Sequence[Problem]
+) -> list[Problem]:
+    """Problems to train on, none of them held out."""
+    return _stream(config, (2 * seed + 2) * _STREAM_SIZE, size, held_out)
 
 
-def _training_stream(config: TaskConfig, *, base: int, size: int) -> list[Problem]:
-    held_out = set(held_out_problems(config, size=512))
+def _stream(config: TaskConfig, base: int, size: int, held_out: Sequence[Problem]) -> list[Problem]:
+    excluded = set(held_out)
     drawn = _generate(config, base=base, size=size + size // 4 + 64)
-    kept = [problem for problem in drawn if problem not in held_out]
+    kept = [problem for problem in drawn if problem not in excluded]
     if len(kept) < size:
-        raise ValueError("task.max_terms: too few different problems beside the held-out ones")
+        raise ConfigError("task.max_terms: most of the task's problems are held out; raise it")
     return kept[:size]
 
 

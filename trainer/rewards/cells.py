@@ -35,7 +35,7 @@ _MAX_CLASS_LENGTH = 200
 
 _VERDICT = r"(?:pass|fail|undecided)/[a-z0-9-]{1,24}/[a-z0-9-]{1,24}/(?:0|1|2\+)"
 _KEY = re.compile(
-    rf"(?P<signature>{_VERDICT}(?:\+{_VERDICT})*)"
+    rf"(?P<signature>{_VERDICT}(?:&{_VERDICT})*)"
     r"\|s(?P<score>[0-9]|-)\|a(?P<share>[0-3]|-)\|p(?P<probe>[01])\|(?P<domain>.*)",
     re.DOTALL,
 )
@@ -51,7 +51,7 @@ class Cell:
     """What a reward is looked up by. Cells sort by their fields, None first.
 
     signature: "outcome/path/form/candidates" of each correctness verifier, primary first, joined
-    by "+"; candidates are 0, 1 or 2+.
+    by "&"; candidates are 0, 1 or 2+.
     score_bin: decile 0..9 of the primary's score; None = no score.
     share_bin: 0..3, the answer class's share of its group cut at .15, .35, .65 (a cut belongs to
     the bin above); None = no group view or no class.
@@ -120,13 +120,13 @@ class GroupRollout:
 
 
 def signature(verdicts: Sequence[Verdict]) -> str:
-    """The verdicts in words, primary first: "pass/boxed/integer/1+fail/text/none/0".
+    """The verdicts in words, primary first: "pass/boxed/integer/1&fail/text/none/0".
 
     Raises CellError when there is no verdict.
     """
     if not verdicts:
         raise CellError("a rollout needs the verdict of at least one correctness verifier")
-    return "+".join(
+    return "&".join(
         f"{verdict.outcome}/{verdict.path}/{verdict.form}/{_candidates_text(verdict.candidates)}"
         for verdict in verdicts
     )

@@ -75,7 +75,7 @@ class AuditListOut(msgspec.Struct):
 
 
 class AuditList(APIView):
-    scopes = {"GET": "lead", "POST": "lead"}
+    scopes = {"GET": {"lead"}, "POST": {"lead"}}
 
     @describe("listAudits", "The audits of a run", answers={200: AuditListOut})
     def get(self, request: Request, run_id: UUID) -> Response:
@@ -95,7 +95,7 @@ class AuditList(APIView):
 
 
 class AuditDetail(APIView):
-    scopes = {"GET": "lead"}
+    scopes = {"GET": {"lead"}}
 
     @describe("getAudit", "An audit with its windows and waves", answers={200: AuditOut})
     def get(self, request: Request, audit_id: UUID) -> Response:
@@ -103,7 +103,7 @@ class AuditDetail(APIView):
 
 
 class AuditStart(APIView):
-    scopes = {"POST": "lead"}
+    scopes = {"POST": {"lead"}}
 
     @describe("startAudit", "Start it: its windows are drawn from now on", answers={200: AuditOut})
     def post(self, request: Request, audit_id: UUID) -> Response:

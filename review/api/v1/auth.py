@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from django.core.cache import cache
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
+from rest_framework.exceptions import (
+    AuthenticationFailed,
+    MethodNotAllowed,
+    PermissionDenied,
+    Throttled,
+)
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
@@ -38,20 +43,30 @@ class TokenAuthentication(BaseAuthentication):
 
 def _count_refusal(request: Request) -> None:
     key = f"refused-token:{request.META.get('REMOTE_ADDR', '')}"
-    cache.add(key, 0, REFUSAL_WINDOW_S)
-    if cache.incr(key) > REFUSALS_ALLOWED:
+    try:
+        refusals = cache.incr(key)
+    except ValueError:
+        # The first one of its minute.
+        cache.set(key, 1, REFUSAL_WINDOW_S)
+        return
+    if refusals > REFUSALS_ALLOWED:
         raise Throttled(REFUSAL_WINDOW_S, "Too many refused tokens.")
 
 
 class HasScope(BasePermission):
-    """Each view names the scope that each of its methods needs."""
+    """Each view names, for each of its methods, the scopes of which a token needs one.
+
+    A method that it does not name is refused.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        needed = view.scopes.get(request.method or "")  # type: ignore[attr-defined]
-        if needed is None:
-            return True
-        if needed not in token_of(request).scopes:
-            raise PermissionDenied(f"This call needs a token with the scope {needed!r}.")
+        method = "GET" if request.method == "HEAD" else request.method or ""
+        scopes: dict[str, set[str]] = view.scopes  # type: ignore[attr-defined]
+        if method not in scopes:
+            raise MethodNotAllowed(method)
+        if scopes[method].isdisjoint(token_of(request).scopes):
+            named = " or ".join(sorted(scopes[method]))
+            raise PermissionDenied(f"This call needs a token with the scope {named}.")
         return True
 
 

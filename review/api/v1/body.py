@@ -7,28 +7,54 @@ from typing import IO, TypeVar
 
 import msgspec
 from django.conf import settings
+from django.http import UnreadablePostError
 from rest_framework.request import Request
 
-from review.api.v1.errors import BadRequestBodyError, BodyTooLargeError, UnsupportedBodyError
+from review.api.v1.errors import (
+    BadRequestBodyError,
+    BodyTooLargeError,
+    LengthRequiredError,
+    UnsupportedBodyError,
+)
 
 CHUNK = 64 * 1024
 # A client that sends too much is read to its end, up to so many limits, so that it sees the answer.
 DRAINED_LIMITS = 8
+GZIP = 16 + zlib.MAX_WBITS
 NDJSON = "application/x-ndjson"
+# An escaped NUL: the only way in which JSON can spell what no text or jsonb of PostgreSQL holds.
+ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 Body = TypeVar("Body")
 
 
+class NoBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What a call takes that needs nothing: no body, or an empty object."""
+
+
 def read_body(request: Request) -> bytes:
-    """The decompressed bytes of a JSON or NDJSON body, at most MAX_BATCH_BYTES of them."""
+    """The decompressed bytes of a JSON or NDJSON body, at most MAX_BATCH_BYTES of them.
+
+    NUL characters in it become U+FFFD.
+    """
     stream = request.stream
     if stream is None:
+        if "Transfer-Encoding" in request.headers:
+            raise LengthRequiredError
         return b"{}"
     if media_kind(request) not in {"application/json", NDJSON}:
         raise UnsupportedBodyError
+    try:
+        body = _bounded(stream, request.headers.get("Content-Encoding", ""))
+    except UnreadablePostError:
+        raise BadRequestBodyError("The connection ended inside the body.") from None
+    return ESCAPED_NUL.sub(rb"\1\\ufffd", body) if rb"\u0000" in body else body
+
+
+def _bounded(stream: IO[bytes], encoding: str) -> bytes:
     limit = settings.MAX_BATCH_BYTES
     body = bytearray()
-    for piece in _decompressed(stream, request.headers.get("Content-Encoding", "")):
+    for piece in _decompressed(stream, encoding):
         body += piece
         if len(body) > limit:
             _drain(stream, limit * DRAINED_LIMITS)
@@ -47,16 +73,23 @@ def _decompressed(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
         return
     if encoding.lower() != "gzip":
         raise UnsupportedBodyError(fields={"Content-Encoding": "gzip or none"})
-    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    yield from _inflated(stream)
+
+
+def _inflated(stream: IO[bytes]) -> Iterator[bytes]:
+    """The members of a gzip stream, one after the other (RFC 1952, 2.2)."""
+    inflater = zlib.decompressobj(wbits=GZIP)
     while piece := stream.read(CHUNK):
         while piece:
+            if inflater.eof:
+                inflater = zlib.decompressobj(wbits=GZIP)
             try:
                 yield inflater.decompress(piece, CHUNK)
             except zlib.error:
                 raise BadRequestBodyError(
                     "The body is not valid gzip.", fields={"body": "gzip"}
                 ) from None
-            piece = inflater.unconsumed_tail
+            piece = inflater.unconsumed_tail or inflater.unused_data
     if not inflater.eof:
         raise BadRequestBodyError("The gzip body ends early.", fields={"body": "gzip"})
 
@@ -88,11 +121,29 @@ def _decoded(body: bytes, kind: type[Body], *, at: str = "") -> Body:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `")
-        field = re.sub(r"^\$\.?", "", path.rstrip("`"))
-        name = f"{at}.{field}" if at and field and not field.startswith("[") else at + field
-        raise BadRequestBodyError(fields={name or "body": reason}) from None
+        raise BadRequestBodyError(fields=_named(str(error), at)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequestBodyError(
             "The body is not valid JSON in UTF-8.", fields={at or "body": str(error)}
         ) from None
+
+
+# "Expected `int`, got `str` - at `$.rollouts[0].step`"; the path is missing at the top.
+REASON = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+WRONG_KEY = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
+# A field's name may be the client's own: no longer than this in an answer.
+NAMED = 200
+
+
+def _named(reason: str, at: str) -> dict[str, str]:
+    """What msgspec says of a body, by the field that it is about."""
+    match = REASON.fullmatch(reason)
+    path = (match and match["path"]) or ""
+    reason = match["reason"] if match else reason
+    names = [at, path]
+    if wrong_key := WRONG_KEY.fullmatch(reason):
+        names.append(wrong_key[2])
+        is_missing = wrong_key[1].startswith("missing")
+        reason = "is required" if is_missing else "is not a field of this call"
+    name = ".".join(filter(None, names)).replace(".[", "[")
+    return {name[:NAMED] or "body": reason}

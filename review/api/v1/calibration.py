@@ -64,7 +64,7 @@ class TableOut(msgspec.Struct):
 
 
 class EstimateList(APIView):
-    scopes = {"GET": "lead"}
+    scopes = {"GET": {"lead"}}
 
     @describe(
         "listEstimates",
@@ -78,7 +78,7 @@ class EstimateList(APIView):
 
 
 class TableBuild(APIView):
-    scopes = {"POST": "lead"}
+    scopes = {"POST": {"lead"}}
 
     @describe(
         "buildRewardTable",
@@ -101,7 +101,7 @@ class TableBuild(APIView):
 
 
 class TablePublish(APIView):
-    scopes = {"POST": "lead"}
+    scopes = {"POST": {"lead"}}
 
     @describe("publishRewardTable", "Give it to the trainers", answers={200: TableOut})
     def post(self, request: Request, table_id: UUID) -> Response:
@@ -111,7 +111,7 @@ class TablePublish(APIView):
 
 
 class TableCurrent(APIView):
-    scopes = {"GET": "table"}
+    scopes = {"GET": {"table"}}
 
     @describe(
         "getRewardTable",

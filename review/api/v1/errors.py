@@ -23,6 +23,13 @@ class BodyTooLargeError(ReviewError):
     status = 413
 
 
+class LengthRequiredError(ReviewError):
+    """Send the body with a Content-Length."""
+
+    code = "length_required"
+    status = 411
+
+
 class UnsupportedBodyError(ReviewError):
     """This call takes application/json (or, where it says so, application/x-ndjson)."""
 

@@ -69,7 +69,7 @@ class SkipIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class QueueTake(APIView):
-    scopes = {"POST": "label"}
+    scopes = {"POST": {"label"}}
 
     @describe(
         "takeNext",
@@ -88,7 +88,7 @@ class QueueTake(APIView):
 
 
 class AssignmentLabel(APIView):
-    scopes = {"POST": "label"}
+    scopes = {"POST": {"label"}}
 
     @describe(
         "commitLabel",
@@ -115,7 +115,7 @@ class AssignmentLabel(APIView):
 
 
 class AssignmentSkip(APIView):
-    scopes = {"POST": "label"}
+    scopes = {"POST": {"label"}}
 
     @describe("skipItem", "Pass on an item", body=SkipIn, answers={204: None})
     def post(self, request: Request, assignment_id: UUID) -> Response:
@@ -131,7 +131,7 @@ class AssignmentSkip(APIView):
 
 
 class AssignmentHeartbeat(APIView):
-    scopes = {"POST": "label"}
+    scopes = {"POST": {"label"}}
 
     @describe("extendLease", "Keep an item", body=HoldIn, answers={200: LeaseOut})
     def post(self, request: Request, assignment_id: UUID) -> Response:
@@ -144,7 +144,7 @@ class AssignmentHeartbeat(APIView):
 
 
 class AssignmentRelease(APIView):
-    scopes = {"POST": "label"}
+    scopes = {"POST": {"label"}}
 
     @describe("releaseItem", "Give an item back", body=HoldIn, answers={204: None})
     def post(self, request: Request, assignment_id: UUID) -> Response:

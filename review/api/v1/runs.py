@@ -92,7 +92,7 @@ class BatchOut(msgspec.Struct):
 
 
 class RunList(APIView):
-    scopes = {"POST": "ingest"}
+    scopes = {"POST": {"ingest"}}
 
     @describe(
         "registerRun",
@@ -123,7 +123,7 @@ class RunList(APIView):
 
 
 class RunDetail(APIView):
-    scopes = {"PATCH": "ingest"}
+    scopes = {"GET": {"ingest", "table", "lead"}, "PATCH": {"ingest"}}
 
     @describe("getRun", "One run", answers={200: RunOut})
     def get(self, request: Request, run_id: UUID) -> Response:
@@ -148,7 +148,7 @@ class RunDetail(APIView):
 
 
 class PromptBatch(APIView):
-    scopes = {"POST": "ingest"}
+    scopes = {"POST": {"ingest"}}
 
     @describe(
         "storePrompts",
@@ -165,7 +165,7 @@ class PromptBatch(APIView):
 
 
 class RolloutBatch(APIView):
-    scopes = {"POST": "ingest"}
+    scopes = {"POST": {"ingest"}}
 
     @describe(
         "storeRollouts",
@@ -182,7 +182,7 @@ class RolloutBatch(APIView):
 
 
 class VerdictBatch(APIView):
-    scopes = {"POST": "ingest"}
+    scopes = {"POST": {"ingest"}}
 
     @describe(
         "storeVerdicts",

@@ -1,0 +1,63 @@
+"""Who may open what. Each function returns the object, or says that there is no such thing."""
+
+from uuid import UUID
+
+from django.http import HttpRequest
+from django_htmx.middleware import HtmxDetails
+
+from review.accounts.models import Project, Role, ServiceToken, User
+from review.accounts.queries import has_role
+from review.calibration.models import RewardTable
+from review.core.errors import MissingError
+from review.labeling.models import Assignment, Queue
+from review.labeling.queries import assignment_of_reviewer, queue_of_reviewer
+from review.runs.models import Run
+from review.runs.queries import run_of_lead
+from review.sampling.models import AuditRule
+
+
+class ReviewRequest(HttpRequest):
+    """A request of someone who is signed in."""
+
+    user: User
+    htmx: HtmxDetails
+
+
+def project_led(user: User, slug: str) -> Project:
+    project = Project.objects.filter(slug=slug).first()
+    if project is None or not has_role(user, project, Role.LEAD):
+        raise MissingError("There is no such project among those that you lead.")
+    return project
+
+
+def run_led(user: User, run_id: UUID) -> Run:
+    return run_of_lead(user, run_id)
+
+
+def audit_led(user: User, audit_id: UUID) -> AuditRule:
+    rule = AuditRule.objects.filter(pk=audit_id).select_related("run__project").first()
+    if rule is None or not has_role(user, rule.run.project, Role.LEAD):
+        raise MissingError("There is no such audit among those that you lead.")
+    return rule
+
+
+def table_led(user: User, table_id: UUID) -> RewardTable:
+    table = RewardTable.objects.filter(pk=table_id).select_related("run__project").first()
+    if table is None or not has_role(user, table.run.project, Role.LEAD):
+        raise MissingError("There is no such reward table among those that you lead.")
+    return table
+
+
+def token_led(user: User, token_id: UUID) -> ServiceToken:
+    token = ServiceToken.objects.filter(pk=token_id).select_related("project").first()
+    if token is None or not has_role(user, token.project, Role.LEAD):
+        raise MissingError("There is no such token in the projects that you lead.")
+    return token
+
+
+def queue_reviewed(user: User, queue_id: UUID) -> Queue:
+    return queue_of_reviewer(user, queue_id)
+
+
+def assignment_reviewed(user: User, assignment_id: UUID) -> Assignment:
+    return assignment_of_reviewer(user, assignment_id)

@@ -1,0 +1,163 @@
+"""Reward tables: built as drafts, looked at, published."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from review.calibration import services
+from review.calibration.errors import NoLabelsError
+from review.calibration.models import RewardRule, RewardTable
+from review.rollouts.queries import step_summaries
+from review.sampling.models import Window
+from review.web import access
+from review.web.access import ReviewRequest
+from review.web.figures import percent, percent_range, step_range
+from review.web.forms import TableForm
+from review.web.navigation import project_frame
+from review.web.runs import run_context, steps_using
+from trainer.rewards import Cell, Entry
+from trainer.rewards import RewardTable as TrainerTable
+
+
+@require_POST
+@login_required
+def table_build(request: ReviewRequest, run_id: UUID) -> HttpResponse:
+    run = access.run_led(request.user, run_id)
+    form = TableForm(request.POST)
+    if form.is_valid():
+        try:
+            table = services.build_table(
+                run=run,
+                rule=RewardRule(form.cleaned_data["rule"]),
+                valid_from_step=form.cleaned_data["valid_from_step"],
+                valid_to_step=form.cleaned_data["valid_to_step"],
+                abstain_over_half=form.cleaned_data["abstain_over_half"],
+                actor=request.user,
+            )
+        except NoLabelsError as error:
+            form.add_error(None, error.message)
+        else:
+            return redirect("web:table", table.pk)
+    context = run_context(request, run) | {
+        "build_form": form,
+        "build_url": reverse("web:table-build", args=[run.pk]),
+    }
+    return render(request, "web/run.html", context, status=422)
+
+
+@require_POST
+@login_required
+def table_publish(request: ReviewRequest, table_id: UUID) -> HttpResponse:
+    table = access.table_led(request.user, table_id)
+    services.publish_table(table=table, actor=request.user)
+    messages.success(request, f"Table v{table.version} is published: trainers get it from now on.")
+    return redirect("web:table", table.pk)
+
+
+@require_GET
+@login_required
+def table(request: ReviewRequest, table_id: UUID) -> HttpResponse:
+    found = access.table_led(request.user, table_id)
+    entries = TrainerTable.from_json(found.body)
+    publish_url = reverse("web:table-publish", args=[found.pk])
+    context = project_frame(request, found.run.project, "") | {
+        "run": {"id": found.run_id, "name": found.run.name},
+        "table": _table(found, entries),
+        "preview": _preview(found.preview),
+        "warnings": _warnings(found.preview),
+        "cells": [_entry(_words(key), key, entry) for key, entry in sorted(entries.cells.items())],
+        "fallback": [
+            _entry([key.replace("/p1", ", probe hit").replace("/p0", ", no probe hit")], key, entry)
+            for key, entry in entries.fallback.items()
+        ],
+        "publish_url": None if found.is_published else publish_url,
+        "publish_form": None,
+    }
+    return render(request, "web/reward_table.html", context)
+
+
+def _table(found: RewardTable, entries: TrainerTable) -> dict[str, object]:
+    windows = Window.objects.filter(pk__in=entries.windows).order_by("first_step")
+    return {
+        "version": found.version,
+        "rule": found.get_rule_display(),
+        "state": "published" if found.is_published else "draft",
+        "valid_steps": step_range(found.valid_from_step, found.valid_to_step),
+        "labels": found.labels,
+        "label_set": entries.label_set[:16],
+        "published_at": found.published_at,
+        "windows": "; ".join(f"steps {step_range(w.first_step, w.last_step)}" for w in windows),
+        "used_steps": steps_using(found, step_summaries(found.run)),
+    }
+
+
+def _preview(preview: Mapping[str, Any]) -> list[dict[str, str | None]] | None:
+    if not preview.get("groups"):
+        return None
+    newest = f"Over the newest {preview['groups']:,} groups."
+    return [
+        {
+            "label": "Rollouts left out",
+            "text": percent(preview["rollouts_left_out"]),
+            "help": f"They get no advantage and do not count in their group's mean. {newest}",
+        },
+        {
+            "label": "Groups left flat",
+            "text": percent(preview["groups_flat"]),
+            "help": "Groups in which every reward is the same teach nothing; under the raw verdict "
+            f"{percent(preview['groups_flat_raw'])} are flat.",
+        },
+        {
+            "label": "Rejections left out",
+            "text": percent(preview["left_out_of_rejections"]),
+            "help": "Of all that the verifier rejects, the share that reviewers showed to hold "
+            "right answers.",
+        },
+    ]
+
+
+def _warnings(preview: Mapping[str, Any]) -> list[str]:
+    warnings = []
+    if preview.get("left_out_of_rejections", 0) > 0.5:
+        warnings.append(
+            "More than half of all rejections would be left out. A verifier that rejects right "
+            "answers everywhere wants mending more than a reward table."
+        )
+    if preview.get("groups_flat", 0) > 0.5:
+        warnings.append("In more than half of the groups every reward would be the same.")
+    return warnings
+
+
+def _words(key: str) -> list[str]:
+    """A cell in words: pass, boxed, integer, 2+ answers, share 35 to 65 %, arithmetic."""
+    cell = Cell.parse(key)
+    words = []
+    for verdict in cell.signature.split("&"):
+        outcome, path, form, candidates = verdict.split("/")
+        words += [outcome, path, form, f"{candidates} answers" if candidates != "1" else "1 answer"]
+    if cell.share_bin is not None:
+        words.append(("rare", "uncommon", "common", "most common")[cell.share_bin] + " in group")
+    if cell.score_bin is not None:
+        words.append(f"score {cell.score_bin / 10:.1f} to {(cell.score_bin + 1) / 10:.1f}")
+    if cell.probe:
+        words.append("probe hit")
+    return [*words, cell.domain]
+
+
+def _entry(words: list[str], key: str, entry: Entry) -> dict[str, object]:
+    return {
+        "words": words,
+        "key": key,
+        "value": None if entry.abstain else f"{entry.value:.3f}",
+        "p_correct": percent(entry.p_correct),
+        "interval": percent_range(entry.low, entry.high),
+        "n": entry.n,
+        "level": entry.level,
+    }

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.trainer.tiny import TOKENIZER, make_config
+from trainer.config import ColdStartConfig
+from trainer.demo.cold_start import cold_start, fingerprint, learning_rate_at
+
+SHORT = {"max_steps": 4, "min_steps": 2, "check_every": 2}
+
+
+def test_cold_start_is_the_same_for_the_same_seed_and_read_back_exactly(tmp_path: Path) -> None:
+    config = make_config(cold_start=SHORT)
+    made, again, read = (
+        cold_start(config, TOKENIZER, tmp_path / folder).state_dict() for folder in "aba"
+    )
+    for name, weight in made.items():
+        assert torch.equal(weight, again[name])
+        assert torch.equal(weight, read[name])
+
+
+def test_it_stops_when_the_target_is_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cold_start(make_config(cold_start=SHORT | {"target_accuracy": 0.0}), TOKENIZER, tmp_path)
+    assert "cold start: 2 steps" in capsys.readouterr().out
+
+
+def test_fingerprint_depends_on_what_the_weights_depend_on_and_no_more() -> None:
+    config = make_config()
+    same = make_config(grpo={"steps": 9, "learning_rate": 1e-3}, reward={"source": "true"})
+    others = [
+        config.with_overrides(seed=1, reward_source=None),
+        make_config(model={"layers": 2}),
+        make_config(task={"odd_share": 0.5}),
+        make_config(cold_start={"max_steps": 7}),
+    ]
+    assert fingerprint(same, TOKENIZER) == fingerprint(config, TOKENIZER)
+    assert len({fingerprint(other, TOKENIZER) for other in [config, *others]}) == 5
+
+
+def test_learning_rate_rises_stays_and_falls() -> None:
+    config = ColdStartConfig(learning_rate=1.0, warm_up_steps=10, max_steps=100)
+    steps = (1, 10, 70, 85, 100)
+    assert [learning_rate_at(step, config) for step in steps] == pytest.approx(
+        [0.1, 1, 1, 0.5, 0.1]
+    )

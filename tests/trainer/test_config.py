@@ -1,0 +1,68 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.config import ConfigError, TrainerConfig, load_config
+
+RECIPE = Path(__file__).parents[2] / "trainer" / "recipes" / "demo.toml"
+
+
+def test_demo_recipe_spells_out_every_default() -> None:
+    assert load_config(RECIPE) == TrainerConfig()
+    assert RECIPE.read_text().count(" = ") == sum(map(len, TrainerConfig().to_dict().values()))
+
+
+def test_config_survives_a_round_trip() -> None:
+    config = TrainerConfig.from_dict({"grpo": {"group_size": 4}, "run": {"seed": 3}})
+    assert TrainerConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"gripo": {}}, r"gripo: unknown; did you mean grpo\?"),
+        ({"grpo": {"groups": 8}}, r"grpo.groups: unknown; did you mean grpo.group_size\?"),
+        ({"run": {"zzz": 1}}, "run.zzz: unknown; known: name, seed"),
+        ({"grpo": 3}, r"grpo: must be a section, \[grpo\]"),
+        ({"grpo": {"group_size": "8"}}, "grpo.group_size: must be int, not str"),
+        ({"grpo": {"steps": True}}, "grpo.steps: must be int, not bool"),
+        ({"grpo": {"group_size": 1}}, "grpo.group_size: must be at least 2"),
+        ({"grpo": {"steps": 0}}, "grpo.steps: must be at least 1"),
+        ({"grpo": {"learning_rate": 0}}, "grpo.learning_rate: must be above 0"),
+        ({"grpo": {"clip_low": 1.5}}, "grpo.clip_low: must be between 0 and 1"),
+        ({"model": {"hidden_size": 100}}, r"model.hidden_size: must be a multiple .*\(8\)"),
+        ({"task": {"min_terms": 7}}, "task.max_terms: must be at least task.min_terms"),
+        ({"task": {"odd_share": 1.1}}, "task.odd_share: must be between 0 and 1"),
+        ({"reward": {"source": "raw"}}, "reward.source: must be one of"),
+        ({"reward": {"wait_s": -1}}, "reward.wait_s: must not be negative"),
+    ],
+)
+def test_bad_setting_is_refused_naming_key_and_fix(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainerConfig.from_dict(data)
+
+
+def test_whole_number_may_stand_for_a_fraction() -> None:
+    assert TrainerConfig.from_dict({"reward": {"wait_s": 5}}).reward.wait_s == 5.0
+
+
+def test_overrides_change_seed_and_reward_alone() -> None:
+    config = TrainerConfig().with_overrides(seed=7, reward_source="true")
+    assert (config.run.seed, config.reward.source) == (7, "true")
+    assert config.with_overrides(seed=0, reward_source="verdict") == TrainerConfig()
+    assert config.with_overrides(seed=None, reward_source=None) == config
+
+
+def test_override_is_checked_like_the_file() -> None:
+    with pytest.raises(ConfigError, match=r"reward\.source"):
+        TrainerConfig().with_overrides(seed=None, reward_source="guess")
+
+
+def test_file_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[grpo\n")
+    with pytest.raises(ConfigError, match=r"broken\.toml is not TOML"):
+        load_config(broken)
+    with pytest.raises(ConfigError, match=r"cannot read .*nowhere\.toml"):
+        load_config(tmp_path / "nowhere.toml")
