@@ -6,10 +6,17 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings
 from django.core.cache import cache
+from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from review.accounts.models import Project, Role, User
 from tests import ROOT, builders
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Settings) -> None:
+    """A hash that is slow on purpose would take most of the tests' time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

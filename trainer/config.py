@@ -27,7 +27,7 @@ class RunConfig:
     threads: int = 1  # of torch; two collapse where other processes use the same cores
     eval_every: int = 5
     eval_problems: int = 256
-    checkpoint_every: int = 10
+    checkpoint_every: int = 1
     log_completions: bool = False
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class GrpoConfig:
     prompts_per_step: int = 32
     group_size: int = 8
     max_new_tokens: int = 60
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
     final_learning_rate_share: float = 0.1  # linear decay; a constant rate drifts down at the end
     warm_up_steps: int = 8
     minibatches: int = 4

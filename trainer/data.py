@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,7 @@ def _verdict_payload(verdict: Verdict, verifier: Verifier) -> VerdictPayload:
     )
 
 
+@cache
 def code_commit() -> str | None:
     """The commit of the checkout that this package runs from; None outside a checkout."""
     git = shutil.which("git")

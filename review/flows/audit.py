@@ -20,6 +20,7 @@ from review.sampling.services import (
     create_rule,
     draw_wave,
     extend_windows,
+    settle_rule,
     start_rule,
     write_frame,
 )
@@ -48,7 +49,8 @@ def create_audit(*, run: Run, new: NewAudit, actor: object) -> AuditRule:
 def start_audit(*, rule: AuditRule, actor: object) -> AuditRule:
     with transaction.atomic():
         rule = start_rule(rule=rule, actor=actor)
-        transaction.on_commit(lambda: tasks.open_windows_task.delay(str(rule.run_id)))
+        # Robust: with the broker away the audit is started, and the sweep finds its windows.
+        transaction.on_commit(lambda: tasks.open_windows_task.delay(str(rule.run_id)), robust=True)
     return rule
 
 
@@ -61,6 +63,8 @@ def open_windows(*, run: Run) -> list[Window]:
                 opened.append(window)
     for window in Window.objects.filter(rule__run=run, state=WindowState.OPEN):
         advance_window(window=window)
+    for rule in AuditRule.objects.filter(run=run, state=RuleState.ACTIVE):
+        settle_rule(rule=rule)
     return opened
 
 
@@ -72,7 +76,9 @@ def advance_window(*, window: Window) -> None:
         if has_pending(wave):
             return
         close_wave(wave=wave)
-        # Before the window closes: whoever sees it closed finds the estimates.
+    if window.waves.filter(state=WaveState.CLOSED).exists():
+        # Before the window closes: whoever sees it closed finds the estimates. Also when no wave
+        # was open: an earlier run may have been stopped here, or a label taken back and renewed.
         refresh_estimates(run=window.rule.run, window=window)
         refresh_estimates(run=window.rule.run)
     next_wave = _draw_next_wave(window)

@@ -35,7 +35,8 @@ from trainer.verifiers import Outcome
 from trainer.verifiers import Verdict as TrainerVerdict
 
 Uid = Annotated[str, Meta(min_length=1, max_length=200)]
-Token = Annotated[str, Meta(pattern="^[a-z0-9-]{1,24}$")]
+# "$" alone would let a line's end through.
+Token = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,24}$(?!\n)")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -61,7 +62,7 @@ class IncomingRollout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     uid: Uid
     prompt: Uid
     group: Uid
-    step: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    step: Annotated[int, Meta(ge=0, le=1_000_000_000)]
     policy: Uid
     messages: Annotated[list[IncomingMessage], Meta(min_length=1)]
     verdicts: list[IncomingVerdict]
@@ -80,11 +81,6 @@ def open_run(
         raise InvalidError(
             "The server does not know this answer normaliser.",
             fields={"normaliser": f"one of {', '.join(sorted(NORMALISERS))}"},
-        )
-    if not any(verifier.channel == Channel.CORRECTNESS for verifier in verifiers):
-        raise InvalidError(
-            "A run needs a verifier of the channel correctness.",
-            fields={"verifiers": "none judges correctness"},
         )
     run, is_new = register_run(project=project, new=new, actor=actor)
     register_verifiers(run=run, verifiers=verifiers)
@@ -116,27 +112,48 @@ def store_batch(*, run: Run, batch: Sequence[IncomingRollout]) -> None:
     )
 
 
+@transaction.atomic
+def change_run(
+    *, run: Run, completed_step: int | None, status: RunStatus | None, actor: object
+) -> Run:
+    """What a trainer says of its run: both, or neither if one is refused."""
+    if completed_step is not None:
+        run = finish_step(run=run, step=completed_step)
+    if status is not None:
+        run = finish_run(run=run, status=status, actor=actor)
+    return run
+
+
+@transaction.atomic
 def finish_step(*, run: Run, step: int) -> Run:
     """A step's last rollout is in: windows that end here get their frame."""
-    with transaction.atomic():
-        run = complete_step(run=run, step=step)
-        transaction.on_commit(lambda: tasks.open_windows_task.delay(str(run.pk)))
+    run = complete_step(run=run, step=step)
+    _open_windows_after_commit(run)
     return run
 
 
+@transaction.atomic
 def finish_run(*, run: Run, status: RunStatus, actor: object) -> Run:
     """The run is over: a window that it did not fill ends early."""
-    with transaction.atomic():
-        run = end_run(run=run, status=status, actor=actor)
-        transaction.on_commit(lambda: tasks.open_windows_task.delay(str(run.pk)))
+    run = end_run(run=run, status=status, actor=actor)
+    _open_windows_after_commit(run)
     return run
+
+
+def _open_windows_after_commit(run: Run) -> None:
+    # Robust: with the broker away the call still succeeds, and the sweep finds the windows.
+    transaction.on_commit(lambda: tasks.open_windows_task.delay(str(run.pk)), robust=True)
 
 
 @transaction.atomic
 def store_verdicts(
     *, run: Run, channel: str, verdicts: Sequence[tuple[str, IncomingVerdict]]
 ) -> None:
-    """Another verifier's verdicts on stored rollouts. Cells stay as the ingest gave them."""
+    """Another verifier's verdicts on stored rollouts. Cells stay as the ingest gave them.
+
+    A verdict that is stored already stays as it is.
+    """
+    run = lock_run(run)
     ids = dict(run.rollouts.filter(uid__in={uid for uid, _ in verdicts}).values_list("uid", "pk"))
     versions: dict[str, VerifierVersion] = {}
     for position, (uid, verdict) in enumerate(verdicts):
@@ -157,12 +174,12 @@ def store_verdicts(
                 verifier=versions[_verifier_name(verdict)],
                 outcome=verdict.outcome.value,
                 score=verdict.score,
-                extracted=_storable(verdict.extracted),
+                extracted=verdict.extracted,
                 path=verdict.path,
                 form=verdict.form,
                 candidates=verdict.candidates,
                 seconds=verdict.seconds,
-                detail=_storable(verdict.detail) or "",
+                detail=verdict.detail,
             )
             for uid, verdict in verdicts
         ],
@@ -242,9 +259,9 @@ def _with_cells(
                     policy=policies[incoming.policy],
                     cell_key=cell.key,
                     is_accepted=cell.is_accepted,
-                    answer_class=_storable(answer_class),
+                    answer_class=answer_class,
                     messages=[
-                        {"role": message.role, "content": message.content.replace("\x00", "\ufffd")}
+                        {"role": message.role, "content": message.content}
                         for message in incoming.messages
                     ],
                     tokens=incoming.tokens,
@@ -285,11 +302,6 @@ VERDICT_COLUMNS = (
 )
 
 
-def _storable(text: str | None) -> str | None:
-    """PostgreSQL's text holds no NUL; the replacement character marks where one was."""
-    return None if text is None else text.replace("\x00", "\ufffd")
-
-
 def _store_verdicts(
     rows: Sequence[tuple[int, IncomingRollout]], verifiers: Mapping[str, VerifierVersion]
 ) -> None:
@@ -299,8 +311,8 @@ def _store_verdicts(
         (
             (
                 *(id_, verifiers[_verifier_name(verdict)].pk, verdict.outcome.value),
-                *(verdict.score, _storable(verdict.extracted), verdict.path, verdict.form),
-                *(verdict.candidates, verdict.seconds, _storable(verdict.detail)),
+                *(verdict.score, verdict.extracted, verdict.path, verdict.form),
+                *(verdict.candidates, verdict.seconds, verdict.detail),
             )
             for id_, incoming in rows
             for verdict in incoming.verdicts

@@ -51,4 +51,5 @@ def _advance_when_answered(assignment: Assignment) -> None:
         if not has_pending(wave):
             tasks.advance_window_task.delay(window_id)
 
-    transaction.on_commit(advance)
+    # Robust: with the broker away the label is stored, and the sweep finds the wave.
+    transaction.on_commit(advance, robust=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from review.accounts.models import Membership, Project, Role, User
@@ -68,17 +68,16 @@ def enqueue_wave(*, wave: Wave) -> int:
     return len(assignments)
 
 
+@transaction.atomic
 def take_next(*, queue: Queue, reviewer: User) -> Assignment | None:
     """Lease the queue's next item to the reviewer; the one that they hold already, if any."""
-    for _ in range(2):
-        if held := _held(queue, reviewer):
-            return held
-        try:
-            return _lease_next(queue, reviewer)
-        except IntegrityError:
-            # Two requests of one reviewer at once: the other one has the lease.
-            continue
-    return _held(queue, reviewer)
+    _take_turns(reviewer)
+    return _held(queue, reviewer) or _lease_next(queue, reviewer)
+
+
+def _take_turns(reviewer: User) -> None:
+    """Lock the reviewer's row: two requests of one reviewer at once see each other's lease."""
+    User.objects.select_for_update(no_key=True).get(pk=reviewer.pk)
 
 
 def _held(queue: Queue, reviewer: User) -> Assignment | None:
@@ -94,7 +93,6 @@ def _held(queue: Queue, reviewer: User) -> Assignment | None:
     )
 
 
-@transaction.atomic
 def _lease_next(queue: Queue, reviewer: User) -> Assignment | None:
     # An expired lease of one's own would stand in the way of the new one.
     Assignment.objects.filter(queue=queue, reviewer=reviewer, state=AssignmentState.LEASED).update(
@@ -210,6 +208,7 @@ def retract_label(*, queue: Queue, reviewer: User) -> Assignment:
 
     The item that they have been served since goes back to the queue.
     """
+    _take_turns(reviewer)
     label = label_to_undo(reviewer, queue)
     if label is None:
         raise UndoRefusedError

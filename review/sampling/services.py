@@ -96,7 +96,7 @@ def extend_windows(*, rule: AuditRule) -> list[Window]:
 
     When the run is over, its last window ends where the run did, and the rule has no more.
     """
-    rule = AuditRule.objects.select_for_update().select_related("run").get(pk=rule.pk)
+    rule = AuditRule.objects.select_for_update(of=("self",)).select_related("run").get(pk=rule.pk)
     if rule.state != RuleState.ACTIVE:
         return []
     run = rule.run
@@ -122,7 +122,9 @@ def extend_windows(*, rule: AuditRule) -> list[Window]:
 def write_frame(*, window: Window) -> bool:
     """Fix the window's frame: a row with its PRN for every rollout. False if another did it."""
     with transaction.atomic():
-        window = Window.objects.select_for_update().select_related("rule").get(pk=window.pk)
+        window = (
+            Window.objects.select_for_update(of=("self",)).select_related("rule").get(pk=window.pk)
+        )
         if window.state != WindowState.COLLECTING:
             return False
         inner, outer = _hmac_pads(bytes(window.secret))
@@ -177,7 +179,9 @@ def draw_wave(
 
     f_M and q_M are the working and the hack model over all the run's cells.
     """
-    window = Window.objects.select_for_update().select_related("rule__run").get(pk=window.pk)
+    window = (
+        Window.objects.select_for_update(of=("self",)).select_related("rule__run").get(pk=window.pk)
+    )
     number = window.waves.count() + 1
     if window.state != WindowState.OPEN or window.waves.filter(state=WaveState.OPEN).exists():
         return None
@@ -270,8 +274,14 @@ def close_window(*, window: Window) -> None:
     Window.objects.filter(pk=window.pk, state=WindowState.OPEN).update(
         state=WindowState.CLOSED, closed_at=timezone.now()
     )
-    rule = AuditRule.objects.select_for_update().select_related("run").get(pk=window.rule_id)
-    if _is_exhausted(rule):
+    settle_rule(rule=window.rule)
+
+
+@transaction.atomic
+def settle_rule(*, rule: AuditRule) -> None:
+    """The rule is finished when every window that it can have is closed."""
+    rule = AuditRule.objects.select_for_update(of=("self",)).select_related("run").get(pk=rule.pk)
+    if rule.state == RuleState.ACTIVE and _is_exhausted(rule):
         rule.state = RuleState.FINISHED
         rule.save(update_fields=["state"])
 

@@ -6,8 +6,11 @@ from django.db import transaction
 from review.accounts.models import Project
 from review.runs.models import Run
 from review.verifiers.errors import VerifierConflictError
-from review.verifiers.models import RunVerifier, VerifierVersion
+from review.verifiers.models import Channel, RunVerifier, VerifierVersion
 from review.verifiers.queries import verifiers_of
+
+# So many verdicts, at their longest, fit into the key of a cell.
+MOST_JUDGES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,7 @@ class NewVerifier:
 @transaction.atomic
 def register_verifiers(*, run: Run, verifiers: Sequence[NewVerifier]) -> None:
     """Give the run its verifiers; a repeat must name the same ones in the same order."""
+    _refuse_unusable(verifiers)
     versions = [
         known_version(
             project=run.project,
@@ -39,6 +43,21 @@ def register_verifiers(*, run: Run, verifiers: Sequence[NewVerifier]) -> None:
         RunVerifier.objects.bulk_create(
             RunVerifier(run=run, verifier=version, position=position, weight=new.weight)
             for position, (version, new) in enumerate(zip(versions, verifiers, strict=True))
+        )
+
+
+def _refuse_unusable(verifiers: Sequence[NewVerifier]) -> None:
+    names = [(new.name, new.version) for new in verifiers]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise VerifierConflictError(
+                "A verifier is named twice.", fields={f"verifiers[{position}]": "@".join(name)}
+            )
+    judges = sum(new.channel == Channel.CORRECTNESS for new in verifiers)
+    if not 1 <= judges <= MOST_JUDGES:
+        raise VerifierConflictError(
+            f"A run has 1 to {MOST_JUDGES} verifiers of the channel correctness.",
+            fields={"verifiers": f"{judges} judge correctness"},
         )
 
 

@@ -9,6 +9,7 @@ from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRefresh
 
 from review.accounts.models import Project
 from review.accounts.queries import tokens_of
@@ -27,6 +28,12 @@ WAIT_S = 300
 class LoginView(auth.LoginView):
     template_name = "web/login.html"
     redirect_authenticated_user = True
+
+    def get(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        if "HX-Request" in request.headers:
+            # A part of a page asked after its session had ended: the whole page has to sign in.
+            return HttpResponseClientRefresh()
+        return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         form = self.get_form()

@@ -72,11 +72,8 @@ def table(request: ReviewRequest, table_id: UUID) -> HttpResponse:
         "table": _table(found, entries),
         "preview": _preview(found.preview),
         "warnings": _warnings(found.preview),
-        "cells": [_entry(_words(key), key, entry) for key, entry in sorted(entries.cells.items())],
-        "fallback": [
-            _entry([key.replace("/p1", ", probe hit").replace("/p0", ", no probe hit")], key, entry)
-            for key, entry in entries.fallback.items()
-        ],
+        "cells": _cells(entries.cells),
+        "fallback": _fallback(entries.fallback),
         "publish_url": None if found.is_published else publish_url,
         "publish_form": None,
     }
@@ -135,15 +132,24 @@ def _warnings(preview: Mapping[str, Any]) -> list[str]:
     return warnings
 
 
-def _words(key: str) -> list[str]:
-    """A cell in words: pass, boxed, integer, 2+ answers, share 35 to 65 %, arithmetic."""
-    cell = Cell.parse(key)
+def _cells(cells: Mapping[str, Entry]) -> list[dict[str, object]]:
+    """The cells in words, those of the same verdict and answer side by side."""
+    return [
+        {"words": _words(Cell.parse(key), entry)} | _entry(key, entry)
+        for key, entry in sorted(cells.items())
+    ]
+
+
+def _words(cell: Cell, entry: Entry) -> list[str]:
+    """A cell in words: pass, boxed, integer, 2+ answers, common in group, arithmetic."""
     words = []
     for verdict in cell.signature.split("&"):
         outcome, path, form, candidates = verdict.split("/")
         words += [outcome, path, form, f"{candidates} answers" if candidates != "1" else "1 answer"]
     if cell.share_bin is not None:
         words.append(("rare", "uncommon", "common", "most common")[cell.share_bin] + " in group")
+    elif entry.level == "model":
+        words.append("seen outside a group")
     if cell.score_bin is not None:
         words.append(f"score {cell.score_bin / 10:.1f} to {(cell.score_bin + 1) / 10:.1f}")
     if cell.probe:
@@ -151,13 +157,19 @@ def _words(key: str) -> list[str]:
     return [*words, cell.domain]
 
 
-def _entry(words: list[str], key: str, entry: Entry) -> dict[str, object]:
+def _fallback(entries: Mapping[str, Entry]) -> list[dict[str, object]]:
+    probes = {"p0": "no probe hit", "p1": "probe hit"}
+    return [
+        {"words": [probes.get(word, word) for word in key.split("/")]} | _entry(key, entry)
+        for key, entry in entries.items()
+    ]
+
+
+def _entry(key: str, entry: Entry) -> dict[str, object]:
     return {
-        "words": words,
         "key": key,
         "value": None if entry.abstain else f"{entry.value:.3f}",
         "p_correct": percent(entry.p_correct),
         "interval": percent_range(entry.low, entry.high),
         "n": entry.n,
-        "level": entry.level,
     }

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from review.web.rendering import SVG_ATTRIBUTES, svg
 
 WIDTH, HEIGHT = 900, 250
+MOST_DOTS = 100
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 ROLES = {
     "#000001": "chart-reward",
@@ -29,9 +30,9 @@ REWARD, AUDITED, BAND, TABLE, GRID, TEXT = ROLES
 
 @dataclass(frozen=True, slots=True)
 class GapPoint:
-    """The share of a step's rollouts that the verifier accepted."""
+    """The share of a step's rollouts that the verifier accepted; of several steps, their middle."""
 
-    step: int
+    step: float
     reward: float
 
 
@@ -93,12 +94,14 @@ def _specification(
     known = rows([_span_row(span) for span in audited if span.point is not None])
     rewards = rows([{"step": point.step, "value": point.reward} for point in points])
     marks = rows([{"step": mark.step - 0.5, "name": f"v{mark.version}"} for mark in tables])
+    # Dots that touch are a thick line.
+    dot = 24 if len(points) <= MOST_DOTS else 0
     layers = [
         spans.mark_rect(color=BAND).encode(x, ends, alt.Y("low:Q", scale=share), alt.Y2("high:Q")),
         marks.mark_rule(color=TABLE, strokeDash=[3, 3]).encode(x),
         known.mark_rule(color=AUDITED, strokeWidth=2.5).encode(x, ends, y),
         rewards.mark_line(color=REWARD, strokeWidth=2).encode(x, y),
-        rewards.mark_point(color=REWARD, filled=True, size=24, opacity=1).encode(x, y),
+        rewards.mark_point(color=REWARD, filled=True, size=dot, opacity=1).encode(x, y),
         marks.mark_text(color=TABLE, dy=-5, baseline="bottom", fontSize=12).encode(
             x, y=alt.value(0), text="name:N"
         ),
@@ -167,8 +170,8 @@ def _summary(
     if points:
         first, last = points[0], points[-1]
         parts.append(
-            f"Verifier reward goes from {first.reward:.2f} at step {first.step} "
-            f"to {last.reward:.2f} at step {last.step}."
+            f"Verifier reward goes from {first.reward:.2f} at step {first.step:g} "
+            f"to {last.reward:.2f} at step {last.step:g}."
         )
     parts += [
         f"Steps {span.first_step} to {span.last_step}: audited true accuracy "

@@ -17,9 +17,9 @@ FOCUSES = {
     "hack_rate": Focus(recall=0, fpr=0, accuracy=0, hack_rate=1),
 }
 FOCUS_CHOICES = [
-    ("compromise", "Recall, false positives, accuracy and hacks alike"),
-    ("recall", "Recall: right answers that the verifier rejects"),
-    ("fpr", "False positives: wrong answers that it accepts"),
+    ("compromise", "All of them alike"),
+    ("recall", "Recall: right answers rejected"),
+    ("fpr", "False positives: wrong ones accepted"),
     ("accuracy", "True accuracy"),
     ("hack_rate", "Reward hacks"),
 ]
@@ -27,6 +27,11 @@ FOCUS_CHOICES = [
 
 class AuditForm(forms.Form):
     name = forms.CharField(max_length=200, help_text="Also the name of its queue.")
+    focus = forms.ChoiceField(
+        choices=FOCUS_CHOICES,
+        help_text="What the labels should make you sure of: recall, false positives, true "
+        "accuracy, hacks.",
+    )
     first_step = forms.IntegerField(min_value=0, help_text="The first step to audit.")
     last_step = forms.IntegerField(
         min_value=0, required=False, help_text="Empty: for as long as the run goes on."
@@ -43,9 +48,6 @@ class AuditForm(forms.Form):
         max_value=MOST_LABELS,
         initial=96,
         help_text="Under 32 labels nothing can be estimated.",
-    )
-    focus = forms.ChoiceField(
-        choices=FOCUS_CHOICES, help_text="What the labels should make you sure of."
     )
     shows_reference = forms.BooleanField(
         label="Reviewers see the reference answer", initial=True, required=False
@@ -123,7 +125,9 @@ class TableForm(forms.Form):
 class TokenForm(forms.Form):
     name = forms.CharField(max_length=200, help_text="Say which program will use it.")
     scopes = forms.MultipleChoiceField(
-        choices=Scope.choices, widget=forms.CheckboxSelectMultiple, initial=["ingest", "table"]
+        choices=[(scope.value, f"{scope.value}: {scope.label}") for scope in Scope],
+        widget=forms.CheckboxSelectMultiple,
+        initial=["ingest", "table"],
     )
     valid_days = forms.IntegerField(
         label="Days until it expires", min_value=1, max_value=3650, required=False

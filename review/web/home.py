@@ -10,6 +10,7 @@ from review.calibration.queries import newest_versions
 from review.labeling.queries import label_counts, progress_by_queue, queues_of
 from review.rollouts.queries import RunTotals, run_totals
 from review.runs.queries import runs_of
+from review.sampling.models import RuleState
 from review.web.access import ReviewRequest
 
 
@@ -52,7 +53,9 @@ def _runs(project: Project) -> list[dict[str, object]]:
 
 
 def _queues(project: Project, *, shows_run: bool) -> list[dict[str, object]]:
+    """The queues of audits that have been started, those with open items first."""
     progress = progress_by_queue(project)
+    started = [queue for queue in queues_of(project) if queue.rule.state != RuleState.DRAFT]
     return [
         {
             "id": queue.pk,
@@ -61,6 +64,7 @@ def _queues(project: Project, *, shows_run: bool) -> list[dict[str, object]]:
             "open": progress[queue.pk].open,
             "done": progress[queue.pk].done,
             "total": progress[queue.pk].total,
+            "is_finished": queue.rule.state == RuleState.FINISHED,
         }
-        for queue in queues_of(project)
+        for queue in sorted(started, key=lambda queue: progress[queue.pk].open == 0)
     ]

@@ -7,6 +7,8 @@ from django.shortcuts import render
 
 from review.core.errors import ReviewError
 
+PAGES = {403: "403.html", 404: "404.html"}
+
 
 class ReviewErrorMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -18,4 +20,8 @@ class ReviewErrorMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, ReviewError):
             return None
-        return render(request, "web/refused.html", {"error": error}, status=error.status)
+        if "HX-Request" in request.headers:
+            # htmx swaps no refusal into the page: its script shows this text.
+            return HttpResponse(error.message, content_type="text/plain", status=error.status)
+        template = PAGES.get(error.status, "web/refused.html")
+        return render(request, template, {"error": error}, status=error.status)

@@ -1,13 +1,14 @@
 """The run page: reward against audited accuracy, estimates, audits and reward tables."""
 
-from collections.abc import Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
 from review.accounts.models import Role
@@ -19,11 +20,10 @@ from review.labeling.queries import labels_by_wave
 from review.rollouts.models import StepSummary
 from review.rollouts.queries import step_summaries
 from review.runs.models import Run
-from review.sampling.models import AuditRule, RuleState, Window, WindowState
+from review.sampling.models import AuditRule, RuleState, Wave, Window, WindowState
 from review.sampling.queries import rules_of
-from review.web import access
+from review.web import access, gap
 from review.web.access import ReviewRequest
-from review.web.charts import AuditedSpan, GapPoint, TableMark, gap_chart
 from review.web.figures import percent, percent_range, step_range, step_ranges
 from review.web.forms import TableForm
 from review.web.navigation import project_frame
@@ -68,39 +68,50 @@ def run(request: ReviewRequest, run_id: UUID) -> HttpResponse:
 @require_GET
 @login_required
 def run_live(request: ReviewRequest, run_id: UUID) -> HttpResponse:
-    found = access.run_led(request.user, run_id)
-    return render(request, "web/run.html#live", run_context(request, found))
+    """The part that keeps itself up to date; nothing, where the page shows it already."""
+    context = run_context(request, access.run_led(request.user, run_id))
+    if request.GET.get("seen") == context["seen"]:
+        return HttpResponse(status=204)
+    return render(request, "web/run.html#live", context)
 
 
 def run_context(request: ReviewRequest, found: Run) -> dict[str, object]:
     summaries = step_summaries(found)
-    audited = [row for row in newest_window_estimates(found) if row.estimand == Estimand.ACCURACY]
-    tables = list(tables_of(found))
+    shown = gap.stretches(summaries)
+    by_window = newest_window_estimates(found)
+    audited = [row for row in by_window if row.estimand == Estimand.ACCURACY]
     is_reviewer = has_role(request.user, found.project, Role.REVIEWER)
     rules = list(rules_of(found))
     labelled = _labelled_by_wave(rules)
-    return project_frame(request, found.project, "") | {
-        "run": {
-            "id": found.pk,
-            "uid": found.uid,
-            "name": found.name,
-            "status": found.status,
-            "is_active": found.is_running or any(r.state == RuleState.ACTIVE for r in rules),
-            "latest_step": summaries[-1].step if summaries else None,
-            "rollouts": sum(summary.rollouts for summary in summaries),
-            "policies": found.policies.count(),
-        },
-        "chart": _chart(summaries, audited),
-        "chart_rows": _chart_rows(summaries, audited),
+    live = {
+        "run": _run(found, summaries, rules),
+        "chart": gap.chart(shown, audited, summaries),
+        "chart_rows": gap.chart_rows(shown, audited),
+        "steps_a_point": -(-len(summaries) // len(shown)) if shown else 1,
         "estimates": _estimates(found),
-        "windows": [
-            _window(window, labelled, is_reviewer)
-            for rule in rules
-            for window in rule.windows.all()
-        ],
+        "estimands": [label for label, _ in SHOWN.values()],
+        "windows": _windows(rules, labelled, by_window, is_reviewer),
         "audits": [_audit(rule, labelled) for rule in rules],
-        "tables": [_table(table, summaries) for table in tables],
+        "tables": [_table(table, summaries) for table in tables_of(found)],
         "actions": [{"label": "New audit", "url": reverse("web:audit-new", args=[found.pk])}],
+    }
+    # Names what is shown: a poll that has seen this gets no part to swap in.
+    seen = hashlib.sha256(repr(live).encode()).hexdigest()[:16]
+    return project_frame(request, found.project, "") | live | {"seen": seen}
+
+
+def _run(
+    found: Run, summaries: Sequence[StepSummary], rules: Sequence[AuditRule]
+) -> dict[str, object]:
+    return {
+        "id": found.pk,
+        "uid": found.uid,
+        "name": found.name,
+        "status": found.status,
+        "is_active": found.is_running or any(r.state == RuleState.ACTIVE for r in rules),
+        "latest_step": summaries[-1].step if summaries else None,
+        "rollouts": sum(summary.rollouts for summary in summaries),
+        "policies": found.policies.count(),
     }
 
 
@@ -108,48 +119,6 @@ def _next_steps(found: Run) -> dict[str, int]:
     """A new table is meant for the steps to come."""
     first = found.completed_step + 1
     return {"valid_from_step": first, "valid_to_step": first + TABLE_STEPS - 1}
-
-
-def _chart(summaries: Sequence[StepSummary], audited: Sequence[Estimate]) -> SafeString | None:
-    marks: dict[int, int] = {}
-    for summary in summaries:
-        if summary.table_version is not None:
-            marks.setdefault(summary.table_version, summary.step)
-    return gap_chart(
-        [GapPoint(summary.step, summary.accepted / summary.rollouts) for summary in summaries],
-        [
-            AuditedSpan(row.window.first_step, row.window.last_step, row.point, row.low, row.high)
-            for row in audited
-            if row.window
-        ],
-        [TableMark(step, version) for version, step in sorted(marks.items())],
-    )
-
-
-def _chart_rows(
-    summaries: Sequence[StepSummary], audited: Sequence[Estimate]
-) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for summary in summaries:
-        estimate = next(
-            (
-                row
-                for row in audited
-                if row.window and row.window.first_step <= summary.step <= row.window.last_step
-            ),
-            None,
-        )
-        version = summary.table_version
-        rows.append(
-            {
-                "step": summary.step,
-                "reward": percent(summary.accepted / summary.rollouts),
-                "audited": percent(estimate.point) if estimate else None,
-                "interval": percent_range(estimate.low, estimate.high) if estimate else None,
-                "table": None if version is None else f"v{version}",
-            }
-        )
-    return rows
 
 
 def _estimates(found: Run) -> list[dict[str, object]]:
@@ -185,30 +154,61 @@ def _labelled_by_wave(rules: Sequence[AuditRule]) -> dict[int, dict[str, int]]:
     )
 
 
+def _windows(
+    rules: Sequence[AuditRule],
+    labelled: Mapping[int, dict[str, int]],
+    estimates: Sequence[Estimate],
+    is_reviewer: bool,
+) -> list[dict[str, object]]:
+    """Every window, the newest first: what is open comes before what is done."""
+    by_window: dict[UUID | None, dict[str, Estimate]] = defaultdict(dict)
+    for row in estimates:
+        by_window[row.window_id][row.estimand] = row
+    windows = [window for rule in rules for window in rule.windows.all()]
+    return [
+        _window(window, labelled, by_window[window.pk], is_reviewer)
+        for window in sorted(windows, key=lambda window: -window.last_step)
+    ]
+
+
 def _window(
-    window: Window, labelled: dict[int, dict[str, int]], is_reviewer: bool
+    window: Window,
+    labelled: Mapping[int, dict[str, int]],
+    estimates: Mapping[str, Estimate],
+    is_reviewer: bool,
 ) -> dict[str, object]:
     can_label = is_reviewer and window.state == WindowState.OPEN
     queue_id = window.rule.queue.pk
+    waves = [_wave(wave, labelled[wave.pk]) for wave in window.waves.all()]
     return {
+        "id": window.pk,
         "steps": step_range(window.first_step, window.last_step),
+        "audit": window.rule.name,
         "state": window.state,
-        "frame_size": window.frame_size or 0,
+        "frame_size": window.frame_size,
         "queue_url": reverse("web:queue", args=[queue_id]) if can_label else None,
-        "waves": [
-            {
-                "number": wave.number,
-                "planned": wave.planned,
-                "labelled": labelled[wave.pk].get(AssignmentState.DONE, 0),
-                "skipped": labelled[wave.pk].get(AssignmentState.SKIPPED, 0),
-                "state": wave.state,
-            }
-            for wave in window.waves.all()
-        ],
+        "waves": waves,
+        "estimates": [_figure(estimates.get(estimand)) for estimand in SHOWN],
     }
 
 
-def _audit(rule: AuditRule, labelled: dict[int, dict[str, int]]) -> dict[str, object]:
+def _wave(wave: Wave, counts: Mapping[str, int]) -> dict[str, object]:
+    return {
+        "number": wave.number,
+        "planned": wave.planned,
+        "labelled": counts.get(AssignmentState.DONE, 0),
+        "skipped": counts.get(AssignmentState.SKIPPED, 0),
+        "state": wave.state,
+    }
+
+
+def _figure(row: Estimate | None) -> dict[str, str | None]:
+    if row is None or row.point is None:
+        return {"point": None, "interval": None}
+    return {"point": percent(row.point), "interval": percent_range(row.low, row.high)}
+
+
+def _audit(rule: AuditRule, labelled: Mapping[int, dict[str, int]]) -> dict[str, object]:
     waves = [wave for window in rule.windows.all() for wave in window.waves.all()]
     is_draft = rule.state == RuleState.DRAFT
     return {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import numpy as np
-from django.db import transaction
+from django.db import connection, transaction
 from numpy.typing import NDArray
 
 from review.accounts.models import Role, User
@@ -149,6 +149,8 @@ def import_run(answers: list[evouna.Completion]) -> tuple[Run, User]:
     print(f"{len(answers)} answers imported, {rate:,.0f} a second", flush=True)
     ingest.finish_step(run=run, step=0)
     run.refresh_from_db()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
     return run, reviewer
 
 

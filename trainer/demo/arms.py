@@ -38,9 +38,12 @@ class Arm:
 
 
 def make_cold_start(recipe: Path, *, seed: int, cold_starts: Path) -> None:
-    """The weights that all arms of a seed start from."""
+    """The weights that all arms of a seed start from. Raises ArmFailedError."""
     command = [sys.executable, "-m", "trainer", "cold-start", str(recipe), "--seed", str(seed)]
-    subprocess.run([*command, "--cold-starts", str(cold_starts)], check=True)  # noqa: S603 - ours
+    command += ["--cold-starts", str(cold_starts)]
+    status = subprocess.run(command, check=False).returncode  # noqa: S603 - our own command
+    if status != 0:
+        raise ArmFailedError(f"cold start: exit status {status}")
 
 
 class Arms:

@@ -6,6 +6,7 @@ arms of a comparison start from the very same weights.
 """
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import random
@@ -32,25 +33,34 @@ _IGNORED = -100  # cross_entropy's mark for positions without a target
 
 
 def cold_start(config: TrainerConfig, tokenizer: Tokenizer, directory: Path) -> LlamaForCausalLM:
-    """The model to start from: read from `directory`, or trained and kept there."""
+    """The model to start from: read from `directory`, or trained and kept there.
+
+    Of the processes that want the same one at once, the first trains it and the others wait.
+    """
     model = build_model(config.model, tokenizer, seed=config.run.seed)
+    directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{fingerprint(config, tokenizer)}.safetensors"
-    if path.exists():
-        model.load_state_dict(load_file(path), strict=False)
-        model.tie_weights()
-        return model
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _make(model, config, tokenizer, path)
+            return model
+    model.load_state_dict(load_file(path), strict=False)
+    model.tie_weights()
+    return model
+
+
+def _make(model: LlamaForCausalLM, config: TrainerConfig, tokenizer: Tokenizer, path: Path) -> None:
     # Sums depend on how they are split: the number of threads is part of what is reproduced.
     torch.set_num_threads(config.cold_start.threads)
     n_steps, accuracy = _train(model, config, tokenizer)
     torch.set_num_threads(config.run.threads)
     sys.stdout.write(f"cold start: {n_steps} steps, pass@1 {accuracy:.3f}\n")
-    directory.mkdir(parents=True, exist_ok=True)
     # The output layer is the embedding itself; safetensors refuses shared memory.
     weights = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
     unfinished = path.with_suffix(".part")
     save_file(weights, unfinished)
     unfinished.replace(path)
-    return model
 
 
 def fingerprint(config: TrainerConfig, tokenizer: Tokenizer) -> str:

@@ -10,11 +10,13 @@ and ASSAY_LEAD_TOKEN (lead). The last line on stdout is one JSON object with the
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from uuid import uuid4
 
 from trainer.client import AssayClient, AssayError, AssayUnavailable
@@ -226,5 +228,11 @@ def _seeds(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    """As an exception, so that the arms are ended too."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -1,16 +1,18 @@
 """Audit rules with their windows and waves."""
 
+from collections.abc import Iterable
 from typing import Annotated
 from uuid import UUID
 
 import msgspec
+from django.db.models import prefetch_related_objects
 from msgspec import Meta
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from review.api.v1.auth import token_of
-from review.api.v1.body import decode
+from review.api.v1.body import NoBody, decode
 from review.api.v1.errors import BadRequestBodyError
 from review.api.v1.runs import Name, Step
 from review.api.v1.schema import describe
@@ -23,7 +25,7 @@ from review.sampling.queries import rule_in_project, rules_of
 from review.sampling.services import NewRule
 from review.stats.design import Focus
 
-Weight = Annotated[float, Meta(ge=0)]
+Weight = Annotated[float, Meta(ge=0, le=1000)]
 
 
 class FocusIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,10 +38,10 @@ class FocusIn(msgspec.Struct, forbid_unknown_fields=True):
 class AuditIn(msgspec.Struct, forbid_unknown_fields=True):
     name: Name
     first_step: Step
-    window_steps: int
-    budget: int
+    window_steps: Annotated[int, Meta(ge=1, le=1_000_000)]
+    budget: Annotated[int, Meta(ge=1, le=1_000_000)]
     last_step: Step | None = None
-    waves: int = 4
+    waves: Annotated[int, Meta(ge=1, le=50)] = 4
     focus: FocusIn = msgspec.field(default_factory=FocusIn)
     shows_reference: bool = True
 
@@ -80,7 +82,7 @@ class AuditList(APIView):
     @describe("listAudits", "The audits of a run", answers={200: AuditListOut})
     def get(self, request: Request, run_id: UUID) -> Response:
         run = run_in_project(token_of(request).project, run_id)
-        return Response({"audits": [_audit_out(rule) for rule in rules_of(run)]})
+        return Response({"audits": _audits_out(rules_of(run))})
 
     @describe("createAudit", "Write an audit rule", body=AuditIn, answers={201: AuditOut})
     def post(self, request: Request, run_id: UUID) -> Response:
@@ -91,7 +93,7 @@ class AuditList(APIView):
             new=audit.NewAudit(rule=_new_rule(body), shows_reference=body.shows_reference),
             actor=token_of(request),
         )
-        return Response(_audit_out(rule), status=201)
+        return Response(_audits_out([rule])[0], status=201)
 
 
 class AuditDetail(APIView):
@@ -99,7 +101,7 @@ class AuditDetail(APIView):
 
     @describe("getAudit", "An audit with its windows and waves", answers={200: AuditOut})
     def get(self, request: Request, audit_id: UUID) -> Response:
-        return Response(_audit_out(rule_in_project(token_of(request).project, audit_id)))
+        return Response(_audits_out([rule_in_project(token_of(request).project, audit_id)])[0])
 
 
 class AuditStart(APIView):
@@ -108,8 +110,9 @@ class AuditStart(APIView):
     @describe("startAudit", "Start it: its windows are drawn from now on", answers={200: AuditOut})
     def post(self, request: Request, audit_id: UUID) -> Response:
         rule = rule_in_project(token_of(request).project, audit_id)
+        decode(request, NoBody)
         audit.start_audit(rule=rule, actor=token_of(request))
-        return Response(_audit_out(rule_in_project(token_of(request).project, audit_id)))
+        return Response(_audits_out([rule_in_project(token_of(request).project, audit_id)])[0])
 
 
 def _new_rule(body: AuditIn) -> NewRule:
@@ -128,18 +131,23 @@ def _new_rule(body: AuditIn) -> NewRule:
     )
 
 
-def _audit_out(rule: AuditRule) -> object:
-    windows = list(rule.windows.prefetch_related("waves").order_by("number"))
+def _audits_out(rules: Iterable[AuditRule]) -> list[object]:
+    """The rules with their windows and waves, in as many queries for many as for one."""
+    rules = list(rules)
+    prefetch_related_objects(rules, "windows__waves")
+    windows = [window for rule in rules for window in rule.windows.all()]
     counts = labels_by_wave([wave for window in windows for wave in window.waves.all()])
-    return msgspec.to_builtins(
-        AuditOut(
-            id=rule.pk,
-            name=rule.name,
-            queue=rule.queue.pk,
-            state=rule.state,
-            budget=rule.budget,
-            windows=[_window_out(window, counts) for window in windows],
-        )
+    return [msgspec.to_builtins(_audit_out(rule, counts)) for rule in rules]
+
+
+def _audit_out(rule: AuditRule, counts: dict[int, dict[str, int]]) -> AuditOut:
+    return AuditOut(
+        id=rule.pk,
+        name=rule.name,
+        queue=rule.queue.pk,
+        state=rule.state,
+        budget=rule.budget,
+        windows=[_window_out(window, counts) for window in rule.windows.all()],
     )
 
 

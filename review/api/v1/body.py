@@ -20,7 +20,6 @@ from review.api.v1.errors import (
 CHUNK = 64 * 1024
 # A client that sends too much is read to its end, up to so many limits, so that it sees the answer.
 DRAINED_LIMITS = 8
-GZIP = 16 + zlib.MAX_WBITS
 NDJSON = "application/x-ndjson"
 # An escaped NUL: the only way in which JSON can spell what no text or jsonb of PostgreSQL holds.
 ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
@@ -45,20 +44,24 @@ def read_body(request: Request) -> bytes:
     if media_kind(request) not in {"application/json", NDJSON}:
         raise UnsupportedBodyError
     try:
-        body = _bounded(stream, request.headers.get("Content-Encoding", ""))
+        body = _bounded(stream, request)
     except UnreadablePostError:
         raise BadRequestBodyError("The connection ended inside the body.") from None
     return ESCAPED_NUL.sub(rb"\1\\ufffd", body) if rb"\u0000" in body else body
 
 
-def _bounded(stream: IO[bytes], encoding: str) -> bytes:
+def _bounded(stream: IO[bytes], request: Request) -> bytes:
     limit = settings.MAX_BATCH_BYTES
     body = bytearray()
-    for piece in _decompressed(stream, encoding):
-        body += piece
-        if len(body) > limit:
-            _drain(stream, limit * DRAINED_LIMITS)
-            raise BodyTooLargeError(fields={"body": f"at most {limit} bytes, decompressed"})
+    is_too_large = int(request.META["CONTENT_LENGTH"]) > limit
+    if not is_too_large:
+        for piece in _decompressed(stream, request.headers.get("Content-Encoding", "")):
+            body += piece
+            if is_too_large := len(body) > limit:
+                break
+    if is_too_large:
+        _drain(stream, limit * DRAINED_LIMITS)
+        raise BodyTooLargeError(fields={"body": f"at most {limit} bytes, decompressed"})
     return bytes(body)
 
 
@@ -77,19 +80,21 @@ def _decompressed(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def _inflated(stream: IO[bytes]) -> Iterator[bytes]:
-    """The members of a gzip stream, one after the other (RFC 1952, 2.2)."""
-    inflater = zlib.decompressobj(wbits=GZIP)
+    inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     while piece := stream.read(CHUNK):
         while piece:
-            if inflater.eof:
-                inflater = zlib.decompressobj(wbits=GZIP)
             try:
                 yield inflater.decompress(piece, CHUNK)
             except zlib.error:
                 raise BadRequestBodyError(
                     "The body is not valid gzip.", fields={"body": "gzip"}
                 ) from None
-            piece = inflater.unconsumed_tail or inflater.unused_data
+            piece = inflater.unconsumed_tail
+        if inflater.unused_data:
+            # What follows would be lost without a word.
+            raise BadRequestBodyError(
+                "Something follows the gzip stream's end.", fields={"body": "one gzip member"}
+            )
     if not inflater.eof:
         raise BadRequestBodyError("The gzip body ends early.", fields={"body": "gzip"})
 
@@ -109,7 +114,7 @@ def decode_rows(request: Request, row: type[Body], field: str) -> list[Body]:
     if media_kind(request) != NDJSON:
         body = _decoded(read_body(request), dict[str, msgspec.Raw])
         if unknown := body.keys() - {field}:
-            raise BadRequestBodyError(fields={min(unknown): "is not a field of this call"})
+            raise BadRequestBodyError(fields={min(unknown)[:NAMED]: NOT_A_FIELD})
         return _decoded(bytes(body.get(field, b"null")), list[row], at=field)  # type: ignore[valid-type]
     lines = read_body(request).splitlines()
     return [
@@ -133,6 +138,7 @@ REASON = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTA
 WRONG_KEY = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 # A field's name may be the client's own: no longer than this in an answer.
 NAMED = 200
+NOT_A_FIELD = "is not a field of this call"
 
 
 def _named(reason: str, at: str) -> dict[str, str]:
@@ -144,6 +150,6 @@ def _named(reason: str, at: str) -> dict[str, str]:
     if wrong_key := WRONG_KEY.fullmatch(reason):
         names.append(wrong_key[2])
         is_missing = wrong_key[1].startswith("missing")
-        reason = "is required" if is_missing else "is not a field of this call"
+        reason = "is required" if is_missing else NOT_A_FIELD
     name = ".".join(filter(None, names)).replace(".[", "[")
-    return {name[:NAMED] or "body": reason}
+    return {name[:NAMED] or "body": reason[:NAMED]}

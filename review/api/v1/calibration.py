@@ -1,5 +1,6 @@
 """Estimates and reward tables: built and published by leads, pulled by trainers."""
 
+import re
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -12,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from review.api.v1.auth import token_of
-from review.api.v1.body import decode
+from review.api.v1.body import NoBody, decode
 from review.api.v1.errors import BadRequestBodyError
 from review.api.v1.runs import Step
 from review.api.v1.schema import describe
@@ -106,6 +107,7 @@ class TablePublish(APIView):
     @describe("publishRewardTable", "Give it to the trainers", answers={200: TableOut})
     def post(self, request: Request, table_id: UUID) -> Response:
         table = table_in_project(token_of(request).project, table_id)
+        decode(request, NoBody)
         table = services.publish_table(table=table, actor=token_of(request))
         return Response(_table_out(table))
 
@@ -123,8 +125,11 @@ class TableCurrent(APIView):
         run = run_in_project(token_of(request).project, run_id)
         table = published_table(run, _version(request))
         etag = f'"{table.digest}"'
-        known = parse_etags(request.headers.get("If-None-Match", ""))
-        if etag in known or "*" in known:
+        # A proxy that compresses makes the tag a weak one: it is still this table's.
+        known = {
+            tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))
+        }
+        if known & {etag, "*"}:
             return HttpResponse(status=304, headers={"ETag": etag})
         return HttpResponse(
             table.body,
@@ -141,8 +146,10 @@ def _version(request: Request) -> int | None:
     text = request.query_params.get("version")
     if text is None:
         return None
-    if not text.isdecimal() or not 0 < int(text) < 2**31:
-        raise BadRequestBodyError("A version is a whole number.", fields={"version": text[:40]})
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise BadRequestBodyError(
+            "A version is a whole number.", fields={"version": "1 to 999999999"}
+        )
     return int(text)
 
 

@@ -1,23 +1,26 @@
 """A reviewer's client: take an item, answer it, pass on it. The pages use the same flows."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from review.accounts.models import User
 from review.api.v1.auth import token_of
-from review.api.v1.body import decode
+from review.api.v1.body import NoBody, decode
 from review.api.v1.schema import describe
 from review.core.errors import MissingError
 from review.flows import labels
 from review.labeling import services
 from review.labeling.models import Answer, Assignment, SkipReason
 from review.labeling.queries import assignment_of_reviewer, item_of, queue_of_reviewer
+
+Note = Annotated[str, Meta(max_length=10_000)]
 
 
 class LeaseOut(msgspec.Struct):
@@ -47,10 +50,10 @@ class LabelIn(msgspec.Struct, forbid_unknown_fields=True):
     token: UUID
     client_key: UUID
     answer: Literal["correct", "incorrect", "cannot_tell"]
-    earliest_wrong_step: int | None = None
+    earliest_wrong_step: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     no_wrong_step: bool = False
     is_hack: bool = False
-    note: str = ""
+    note: Note = ""
 
 
 class LabelOut(msgspec.Struct):
@@ -65,7 +68,7 @@ class HoldIn(msgspec.Struct, forbid_unknown_fields=True):
 class SkipIn(msgspec.Struct, forbid_unknown_fields=True):
     token: UUID
     reason: Literal["unclear", "not_my_field", "broken", "other"] = "other"
-    note: str = ""
+    note: Note = ""
 
 
 class QueueTake(APIView):
@@ -81,6 +84,7 @@ class QueueTake(APIView):
         queue = queue_of_reviewer(reviewer, queue_id)
         if queue.project_id != token_of(request).project_id:
             raise MissingError("There is no such queue in this token's project.")
+        decode(request, NoBody)
         assignment = services.take_next(queue=queue, reviewer=reviewer)
         if assignment is None:
             return Response(status=204)

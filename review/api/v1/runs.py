@@ -1,5 +1,6 @@
 """Runs, their prompts, rollouts and verdicts: what a trainer sends."""
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -22,7 +23,9 @@ from review.runs.services import NewPrompt, NewRun, store_prompts
 from review.verifiers.services import NewVerifier
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Step = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+# A window of so many steps after it still has numbers that PostgreSQL's integer holds.
+Step = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+CONFIG_DEPTH = 50
 
 
 class VerifierIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,7 +65,7 @@ class PromptIn(msgspec.Struct, forbid_unknown_fields=True):
     uid: Uid
     text: Annotated[str, Meta(min_length=1, max_length=1_000_000)]
     references: Annotated[list[str], Meta(max_length=100)] = []
-    domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}$")] = "general"
+    domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}$(?!\n)")] = "general"
     source: Annotated[str, Meta(max_length=120)] = ""
     licence: Annotated[str, Meta(max_length=60)] = ""
     released_on: date | None = None
@@ -102,6 +105,7 @@ class RunList(APIView):
     )
     def post(self, request: Request) -> Response:
         body = decode(request, RunIn)
+        _refuse_deep(body.config)
         run, is_new = ingest.open_run(
             project=token_of(request).project,
             new=NewRun(
@@ -138,12 +142,12 @@ class RunDetail(APIView):
     def patch(self, request: Request, run_id: UUID) -> Response:
         run = run_in_project(token_of(request).project, run_id)
         change = decode(request, RunChange)
-        if change.completed_step is not None:
-            run = ingest.finish_step(run=run, step=change.completed_step)
-        if change.status is not None:
-            run = ingest.finish_run(
-                run=run, status=RunStatus(change.status), actor=token_of(request)
-            )
+        run = ingest.change_run(
+            run=run,
+            completed_step=change.completed_step,
+            status=RunStatus(change.status) if change.status else None,
+            actor=token_of(request),
+        )
         return Response(_run_out(run))
 
 
@@ -201,9 +205,22 @@ class VerdictBatch(APIView):
         return Response({"received": len(body.verdicts)})
 
 
+def _refuse_deep(config: object) -> None:
+    """Python's JSON writer and PostgreSQL's reader recurse: neither may run out of stack."""
+    layer = [config]
+    for _ in range(CONFIG_DEPTH):
+        layer = [child for parent in layer for child in _children(parent)]
+    if layer:
+        raise BadRequestBodyError(fields={"config": f"at most {CONFIG_DEPTH} levels deep"})
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
 def _new_prompt(row: PromptIn) -> NewPrompt:
-    if "\x00" in row.text + "".join(row.references):
-        raise BadRequestBodyError(fields={"text": "holds a NUL character"})
     return NewPrompt(
         uid=row.uid,
         text=row.text,

@@ -4,11 +4,21 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 _described: set[type] = set()
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "review.api.v1.auth.TokenAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer"}
 
 
 class ErrorDetail(msgspec.Struct):

@@ -6,7 +6,7 @@ import pytest
 
 from trainer.config import ConfigError, TrainerConfig
 from trainer.demo import loop
-from trainer.demo.arms import Arm, ArmFailedError, Arms
+from trainer.demo.arms import Arm, ArmFailedError, Arms, make_cold_start
 from trainer.demo.loop import LABEL_LIMIT, WARM_UP_BUDGET, WINDOW_BUDGET, Tokens, planned_tables
 
 
@@ -92,3 +92,8 @@ def test_progress_shows_each_arms_last_step(tmp_path: Path) -> None:
     row = {"step": 7, "verifier_reward": 0.5, "true_accuracy": 0.25}
     (tmp_path / "arm-1" / "metrics.jsonl").write_text(json.dumps(row) + "\n" + '{"step": 8')
     assert arms.progress() == "arm-1 step 7: reward 0.50, true 0.25"
+
+
+def test_cold_start_that_fails_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArmFailedError, match="cold start: exit status 2"):
+        make_cold_start(tmp_path / "nowhere.toml", seed=0, cold_starts=tmp_path)

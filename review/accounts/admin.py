@@ -1,0 +1,22 @@
+"""Accounts, projects and memberships, for administrators. Tokens are made on their own page."""
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+
+from review.accounts.models import Membership, Project, User
+
+
+class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
+    model = Membership
+    extra = 1
+    autocomplete_fields = ("user",)
+
+
+@admin.register(Project)
+class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    list_display = ("name", "slug", "created_at")
+    prepopulated_fields = {"slug": ("name",)}
+    inlines = (MembershipInline,)
+
+
+admin.site.register(User, UserAdmin)

@@ -1,0 +1,55 @@
+"""No page breaks a rule that axe can test, in light and in dark."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.urls import reverse
+
+from review.accounts.models import Project, Role, User
+from review.accounts.services import add_member, issue_token
+from tests import builders
+from tests.e2e.conftest import SignIn
+from tests.e2e.scenes import draft_table, label_everything, open_audit, press
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def paths(project: Project, ada: User, ben: User) -> list[str]:
+    """Every page with something on it: an audit done and one under way, a table, a token."""
+    run = builders.make_run(project)
+    builders.store_steps(run, [1, 2], groups=20)
+    label_everything(open_audit(run, budget=32, waves=2), ben)
+    table = draft_table(run)
+    builders.store_steps(run, [3, 4], groups=20)
+    queue = open_audit(run, name="second", first_step=3, last_step=4, budget=32).queue
+    builders.make_audit(run, name="a draft")
+    add_member(project=project, user=ada, role=Role.REVIEWER, actor="test")
+    issue_token(project=project, owner=ada, name="trainer", scopes=["ingest"], actor=ada)
+    return [
+        reverse("web:home"),
+        reverse("web:run", args=[run.pk]),
+        reverse("web:audit-new", args=[run.pk]),
+        reverse("web:table", args=[table.pk]),
+        reverse("web:tokens", args=[project.slug]),
+        reverse("web:queue", args=[queue.pk]),
+        reverse("web:label-next", args=[queue.pk]),
+    ]
+
+
+def test_axe_finds_nothing_in_light_and_in_dark(
+    paths: list[str], ada: User, sign_in: SignIn
+) -> None:
+    axe, found = Axe(), {}
+    for scheme in ("light", "dark"):
+        # The pages' own policy would not let axe in.
+        anonymous = sign_in(None, color_scheme=scheme, bypass_csp=True)
+        page = sign_in(ada, color_scheme=scheme, bypass_csp=True)
+        visits = [(anonymous, reverse("web:login")), *((page, path) for path in paths)]
+        for visitor, path in visits:
+            visitor.goto(path)
+            if visitor.locator("[data-label-form]").count():
+                press(visitor, "jxc")
+            results = axe.run(visitor)
+            if results.violations_count:
+                found[f"{path} in {scheme}"] = results.generate_report()
+    assert found == {}

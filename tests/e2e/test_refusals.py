@@ -1,0 +1,115 @@
+"""What people see when something is refused, missing, or over."""
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.urls import reverse
+from playwright.sync_api import expect
+
+from review.accounts.models import Project, User
+from review.labeling.models import Label, Retraction
+from tests import builders
+from tests.e2e.conftest import Complaints, SignIn
+from tests.e2e.scenes import label_with, plain_queue, press
+
+pytestmark = pytest.mark.e2e
+
+
+def test_signing_in_and_out(project: Project, ben: User, sign_in: SignIn) -> None:
+    page = sign_in(None)
+    queue = plain_queue(project, 12, budget=8)
+    page.goto(reverse("web:queue", args=[queue.pk]))
+    page.get_by_label("Username").fill("ben")
+    page.get_by_label("Password").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("correct username")
+    page.get_by_label("Password").fill("pass-word-9")
+    page.keyboard.press("Enter")
+    # There they wanted to go.
+    expect(page.get_by_role("heading", level=1)).to_have_text(queue.name)
+    page.get_by_text("ben").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in to Assay")).to_be_visible()
+
+
+def test_a_stranger_finds_nothing(
+    project: Project, cyd: User, sign_in: SignIn, complaints: Complaints
+) -> None:
+    complaints.expect("status of 404")
+    run = builders.make_run(project, name="secret plans")
+    page = sign_in(cyd)
+    page.goto(reverse("web:home"))
+    expect(page.get_by_text("You are in no project yet")).to_be_visible()
+    for path in (reverse("web:run", args=[run.pk]), "/no/such/page/"):
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.status == 404
+        expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
+        expect(page.get_by_text("secret plans")).to_have_count(0)
+    page.get_by_role("link", name="Your projects").click()
+    expect(page.get_by_role("heading", name="Projects")).to_be_visible()
+
+
+def test_a_refusal_of_a_key_says_why_and_leaves_the_item(
+    project: Project, ben: User, sign_in: SignIn, complaints: Complaints
+) -> None:
+    complaints.expect("status of 409|Response Status Error Code 409")
+    queue = plain_queue(project, 12, budget=8)
+    page = sign_in(ben)
+    page.goto(reverse("web:label-next", args=[queue.pk]))
+    label_with(page, ["c", "Enter"])
+    # In another tab the label has been taken back.
+    Retraction.objects.create(label=Label.objects.get())
+    press(page, ["i", "u"])
+    refusal = page.locator("[data-failed=refused]")
+    expect(refusal).to_contain_text("A label can be taken back for a short while")
+    expect(page.locator("#answer-incorrect")).to_be_checked()
+    label_with(page, ["Enter"])
+    expect(refusal).to_be_hidden()
+
+
+def test_a_refusal_without_javascript_is_a_page(
+    project: Project, ben: User, sign_in: SignIn, complaints: Complaints
+) -> None:
+    complaints.expect("status of 409")
+    queue = plain_queue(project, 12, budget=8)
+    page = sign_in(ben, java_script_enabled=False)
+    page.goto(reverse("web:label-next", args=[queue.pk]))
+    page.get_by_role("radio", name="Can't tell").check()
+    page.get_by_role("button", name="Commit and next").click()
+    Retraction.objects.create(label=Label.objects.get())
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("heading", name="That is not possible now")).to_be_visible()
+    expect(page.get_by_text("A label can be taken back for a short while")).to_be_visible()
+
+
+def test_a_session_that_is_over_leads_to_the_sign_in_and_back(
+    project: Project, ben: User, sign_in: SignIn
+) -> None:
+    queue = plain_queue(project, 12, budget=8)
+    page = sign_in(ben)
+    page.goto(reverse("web:label-next", args=[queue.pk]))
+    Session.objects.all().delete()
+    press(page, ["c", "Enter"])
+    # The whole page, not a form inside the item.
+    expect(page.locator("#item")).to_have_count(0)
+    page.get_by_label("Username").fill("ben")
+    page.get_by_label("Password").fill("pass-word-9")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-label-form]")).to_be_visible()
+    assert not Label.objects.exists()
+
+
+def test_a_server_that_does_not_answer_is_said(
+    project: Project, ben: User, sign_in: SignIn, complaints: Complaints
+) -> None:
+    complaints.expect("ERR_FAILED|htmx:sendError|afterRequest")
+    queue = plain_queue(project, 12, budget=8)
+    page = sign_in(ben)
+    page.goto(reverse("web:label-next", args=[queue.pk]))
+    page.route("**/label/", lambda route: route.abort())
+    press(page, ["c", "Enter"])
+    expect(page.locator("[data-failed=unanswered]")).to_be_visible()
+    page.unroute("**/label/")
+    label_with(page, ["Enter"])
+    expect(page.locator("[data-failed=unanswered]")).to_be_hidden()
+    assert Label.objects.count() == 1

@@ -1,0 +1,196 @@
+import hashlib
+import hmac
+import json
+
+import numpy as np
+import pytest
+from django.db import connection
+
+from review.accounts.models import Project
+from review.flows import audit, ingest
+from review.rollouts.models import Rollout
+from review.runs.models import Run, RunStatus
+from review.sampling.errors import InvalidRuleError, RuleStateError
+from review.sampling.models import (
+    AuditRule,
+    Draw,
+    FrameRow,
+    RuleState,
+    WaveState,
+    Window,
+    WindowState,
+)
+from review.sampling.queries import cells_of, windows_for_run
+from review.sampling.services import DRAW_SQL, close_wave, draw_wave
+from tests import builders
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def run(project: Project) -> Run:
+    run = builders.make_run(project)
+    builders.store_steps(run, [1, 2], groups=20)
+    run.refresh_from_db()
+    return run
+
+
+def opened_window(run: Run, **changes: object) -> Window:
+    rule = builders.make_audit(run, **changes)
+    audit.start_audit(rule=rule, actor="test")
+    audit.open_windows(run=run)
+    return rule.windows.get()
+
+
+def test_a_prn_is_the_hmac_of_the_rollouts_uid_under_the_windows_secret(run: Run) -> None:
+    window = opened_window(run)
+    for row in FrameRow.objects.filter(window=window).select_related("rollout")[:20]:
+        digest = hmac.new(bytes(window.secret), row.rollout.uid.encode(), hashlib.sha256).digest()
+        assert row.prn == int.from_bytes(digest[:8], "big") & (2**63 - 1)
+
+
+def test_a_frame_holds_every_rollout_of_the_windows_steps_once(run: Run) -> None:
+    builders.make_rollout()
+    window = opened_window(run, first_step=2, last_step=2, window_steps=1)
+    rows = FrameRow.objects.filter(window=window).values_list("rollout_id", flat=True)
+    steps = Rollout.objects.filter(run=run, step=2).values_list("pk", flat=True)
+    assert sorted(rows) == sorted(steps)
+    assert window.frame_size == len(steps)
+
+
+def test_a_wave_draws_the_next_rollouts_of_each_cell_in_prn_order(run: Run) -> None:
+    window = opened_window(run)
+    drawn = list(Draw.objects.filter(window=window).order_by("cell_id", "prn"))
+    for cell_id in {draw.cell_id for draw in drawn}:
+        mine = [draw.rollout_id for draw in drawn if draw.cell_id == cell_id]
+        frame = FrameRow.objects.filter(window=window, cell_id=cell_id).order_by("prn")
+        assert mine == list(frame.values_list("rollout_id", flat=True)[: len(mine)])
+
+
+def test_each_draw_keeps_the_weight_of_its_stratum(run: Run) -> None:
+    window = opened_window(run)
+    wave = window.waves.get()
+    strata: dict[int, tuple[int, int]] = {}
+    for seen in wave.cells.all():
+        if seen.stratum is not None:
+            size, _ = strata.get(seen.stratum, (0, 0))
+            strata[seen.stratum] = (size + seen.remaining, 0)
+    for draw in wave.draws.all():
+        size, count = strata[draw.stratum]
+        strata[draw.stratum] = (size, count + 1)
+    for draw in wave.draws.all():
+        size, count = strata[draw.stratum]
+        assert draw.weight == pytest.approx(size / count)
+
+
+def test_no_rollout_is_drawn_twice_in_a_window_however_many_waves(run: Run) -> None:
+    window = opened_window(run, budget=160, waves=5)
+    cells = len(cells_of(run).ids)
+    for _ in range(6):
+        close_wave(wave=window.waves.latest("number"))
+        draw_wave(window=window, f_M=np.full(cells, 0.5), q_M=np.zeros(cells))
+    drawn = Draw.objects.filter(window=window).values_list("rollout_id", flat=True)
+    assert len(drawn) == len(set(drawn)) == 160
+
+
+def test_a_second_wave_waits_for_the_first(run: Run) -> None:
+    window = opened_window(run)
+    cells = len(cells_of(run).ids)
+    assert draw_wave(window=window, f_M=np.full(cells, 0.5), q_M=np.zeros(cells)) is None
+    assert window.waves.filter(state=WaveState.OPEN).count() == 1
+
+
+def test_opening_windows_twice_changes_nothing(run: Run) -> None:
+    window = opened_window(run)
+    audit.open_windows(run=run)
+    audit.advance_window(window=window)
+    assert Window.objects.filter(rule__run=run).count() == 1
+    assert window.waves.count() == 1
+
+
+def test_an_open_ended_rule_makes_windows_as_the_run_goes_on(run: Run) -> None:
+    rule = builders.make_audit(run, first_step=1, last_step=None, window_steps=3)
+    audit.start_audit(rule=rule, actor="test")
+    audit.open_windows(run=run)
+    assert [str(window) for window in rule.windows.all()] == ["steps 1-3"]
+    assert rule.windows.get().state == WindowState.COLLECTING
+    builders.store_steps(run, [3, 4], groups=2)
+    run.refresh_from_db()
+    audit.open_windows(run=run)
+    states = list(rule.windows.values_list("first_step", "state"))
+    assert states == [(1, WindowState.OPEN), (4, WindowState.COLLECTING)]
+
+
+def test_a_window_ends_early_where_its_run_does(run: Run) -> None:
+    rule = builders.make_audit(run, first_step=1, last_step=None, window_steps=10)
+    audit.start_audit(rule=rule, actor="test")
+    ingest.finish_run(run=run, status=RunStatus.FINISHED, actor="test")
+    run.refresh_from_db()
+    audit.open_windows(run=run)
+    window = rule.windows.get()
+    assert (window.first_step, window.last_step, window.state) == (1, 2, WindowState.OPEN)
+
+
+def test_a_rule_ends_when_its_run_ended_before_its_first_step(run: Run) -> None:
+    rule = builders.make_audit(run, first_step=50, last_step=None, window_steps=10)
+    audit.start_audit(rule=rule, actor="test")
+    ingest.finish_run(run=run, status=RunStatus.FINISHED, actor="test")
+    run.refresh_from_db()
+    audit.open_windows(run=run)
+    rule.refresh_from_db()
+    assert rule.state == RuleState.FINISHED
+    assert not rule.windows.exists()
+
+
+def test_a_window_without_rollouts_closes_at_once(run: Run) -> None:
+    ingest.finish_step(run=run, step=9)
+    run.refresh_from_db()
+    window = opened_window(run, first_step=8, last_step=9, window_steps=2)
+    assert window.state == WindowState.CLOSED
+    assert AuditRule.objects.get(pk=window.rule_id).state == RuleState.FINISHED
+
+
+def test_of_windows_that_overlap_the_first_started_counts(run: Run) -> None:
+    first = opened_window(run, name="first")
+    close_wave(wave=first.waves.get())
+    second = opened_window(run, name="second", first_step=2, last_step=2, window_steps=1)
+    close_wave(wave=second.waves.get())
+    assert windows_for_run(run) == [first]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("budget", 0), ("budget", 7), ("waves", 0), ("window_steps", 0), ("last_step", 0)],
+)
+def test_a_rule_that_cannot_be_met_is_refused_with_its_field(
+    run: Run, field: str, value: int
+) -> None:
+    with pytest.raises(InvalidRuleError) as refusal:
+        builders.make_audit(run, **{field: value})
+    assert field in refusal.value.fields
+    assert not AuditRule.objects.exists()
+
+
+def test_an_audit_is_started_once(run: Run) -> None:
+    rule = builders.make_audit(run)
+    audit.start_audit(rule=rule, actor="test")
+    with pytest.raises(RuleStateError):
+        audit.start_audit(rule=rule, actor="test")
+
+
+def test_a_draw_walks_the_frame_by_index_and_reads_only_what_it_draws(run: Run) -> None:
+    window = opened_window(run)
+    wave = window.waves.get()
+    values = {"window": window.pk, "wave": wave.pk, "cells": [], "counts": [], "after": []}
+    for seen in wave.cells.all():
+        values["cells"].append(seen.cell_id)  # type: ignore[union-attr]
+        values["counts"].append(1)  # type: ignore[union-attr]
+        values["after"].append(2**62)  # type: ignore[union-attr]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute("EXPLAIN (FORMAT JSON) " + DRAW_SQL, values)
+        (plan,) = cursor.fetchone()
+    text = json.dumps(plan)
+    assert '"Relation Name": "sampling_framerow"' in text
+    assert "Seq Scan" not in text
+    assert '"Node Type": "Sort"' not in text
