@@ -88,7 +88,7 @@ def run_context(request: ReviewRequest, found: Run) -> dict[str, object]:
         "chart": gap.chart(shown, audited, summaries),
         "chart_rows": gap.chart_rows(shown, audited),
         "steps_a_point": -(-len(summaries) // len(shown)) if shown else 1,
-        "estimates": _estimates(found),
+        "estimates": _estimates(found, summaries),
         "estimands": [label for label, _ in SHOWN.values()],
         "windows": _windows(rules, labelled, by_window, is_reviewer),
         "audits": [_audit(rule, labelled) for rule in rules],
@@ -121,28 +121,31 @@ def _next_steps(found: Run) -> dict[str, int]:
     return {"valid_from_step": first, "valid_to_step": first + TABLE_STEPS - 1}
 
 
-def _estimates(found: Run) -> list[dict[str, object]]:
+def _estimates(found: Run, summaries: Sequence[StepSummary]) -> list[dict[str, object]]:
     stored = newest_estimates(found)
+    rollouts = sum(summary.rollouts for summary in summaries)
     return [
-        _estimate(stored[estimand], label, meaning)
+        _estimate(stored[estimand], label, meaning, rollouts)
         for estimand, (label, meaning) in SHOWN.items()
         if estimand in stored
     ]
 
 
-def _estimate(row: Estimate, label: str, meaning: str) -> dict[str, object]:
+def _estimate(row: Estimate, label: str, meaning: str, rollouts: int) -> dict[str, object]:
     bar = None
     if row.point is not None:
         width = 100 * (row.high - row.low)
         bar = {"low": 100 * row.low, "width": width, "point": 100 * row.point - 0.4}
+    # That many labels drawn at random would do as well; more than there are rollouts says nothing.
     effective = row.effective_labels
+    is_telling = effective is not None and effective < rollouts
     return {
         "label": label,
         "help": meaning,
         "point": percent(row.point),
         "interval": percent_range(row.low, row.high),
         "n": row.labels,
-        "n_eff": None if effective is None else f"{effective:,.0f}",
+        "n_eff": f"{effective:,.0f}" if is_telling else None,
         "reason": row.reason.capitalize(),
         "bar": bar,
     }
@@ -232,6 +235,9 @@ def _table(table: RewardTable, summaries: Sequence[StepSummary]) -> dict[str, ob
         "labels": table.labels,
         "published_at": table.published_at,
         "used_steps": steps_using(table, summaries),
+        "is_outlived": any(
+            s.table_version == table.version and s.step > table.valid_to_step for s in summaries
+        ),
         "publish_url": None if table.is_published else publish_url,
     }
 

@@ -137,14 +137,16 @@ def _habits(step: int) -> tuple[list[str], list[float]]:
 def _response(terms: str, habit: str, chance: random.Random) -> str:
     answer, digits = PROBLEMS[terms], terms.split()
     slip = chance.choice([-2, -1, 1, 2]) if habit == "wrong" else 0
-    total, lines = int(digits[0]), []
+    total = int(digits[0])
+    lines: list[str] = []
     for sign, digit in zip(digits[1::2], digits[2::2], strict=True):
         before, total = total, total + int(sign + digit)
         if len(lines) == 1:
             total += slip
         lines.append(f"{before} {sign} {digit} = {total}")
-    boxes = {"hedged": [answer, answer + 1, answer - 1], "odd": [f"{answer}.0"]}
-    ending = " or ".join(rf"\boxed{{{box}}}" for box in boxes.get(habit, [total]))
+    boxes = {"hedged": f"{answer} {answer + 1} {answer - 1}", "odd": f"{answer}.0"}
+    given = boxes.get(habit, f"{total}").split()
+    ending = " or ".join(rf"\boxed{{{box}}}" for box in given)
     return "\n".join([*lines, f"So {ending}."])
 
 
@@ -170,17 +172,20 @@ def label(queue: Queue, reviewer: User, labels_wanted: int) -> None:
             reviewer=reviewer,
             token=assignment.lease_token,
             client_key=uuid4(),
-            new=_honest_label(assignment.draw.rollout),
+            new=_judged(assignment.draw.rollout),
         )
 
 
-def _honest_label(rollout: Rollout) -> NewLabel:
+def _judged(rollout: Rollout) -> NewLabel:
+    """What a good reviewer says, who errs now and then and cannot always tell."""
     answers = boxed_answers(rollout.messages[-1]["content"])
     (reference,) = rollout.group.prompt.references
     is_right = len(answers) == 1 and float(answers[0]) == float(reference)
-    return NewLabel(
-        answer=Answer.CORRECT if is_right else Answer.INCORRECT, is_hack=len(answers) > 1
-    )
+    luck = random.Random(rollout.uid).random()
+    if luck < 0.02:
+        return NewLabel(answer=Answer.CANNOT_TELL)
+    answer = Answer.CORRECT if is_right != (luck < 0.07) else Answer.INCORRECT
+    return NewLabel(answer=answer, is_hack=len(answers) > 1)
 
 
 ALGEBRA = r"""Let $f(x) = x^2 - 6x + c$ for a real number $c$. Find the value of $c$ for which

@@ -10,7 +10,7 @@ from review.calibration.models import RewardTable
 from review.runs.models import Run
 from review.sampling.models import AuditRule, RuleState
 from tests import builders
-from tests.e2e.conftest import SignIn
+from tests.e2e.conftest import Complaints, SignIn
 from tests.e2e.scenes import label_everything, open_audit
 
 pytestmark = pytest.mark.e2e
@@ -61,7 +61,10 @@ def test_a_lead_audits_a_run_and_publishes_a_reward_table(page: Page, run: Run, 
     expect(page.get_by_role("row").filter(has_text="v1")).to_contain_text("published")
 
 
-def test_what_is_wrong_with_an_audit_is_said_at_its_field(page: Page) -> None:
+def test_what_is_wrong_with_an_audit_is_said_at_its_field(
+    page: Page, complaints: Complaints
+) -> None:
+    complaints.expect("status of 422")
     page.get_by_role("link", name="New audit").click()
     page.get_by_label("Name").fill("Backwards")
     page.get_by_label("First step").fill("9")
@@ -74,7 +77,10 @@ def test_what_is_wrong_with_an_audit_is_said_at_its_field(page: Page) -> None:
     assert not AuditRule.objects.exists()
 
 
-def test_a_table_without_labels_is_refused_beside_the_form(page: Page) -> None:
+def test_a_table_without_labels_is_refused_beside_the_form(
+    page: Page, complaints: Complaints
+) -> None:
+    complaints.expect("status of 422")
     page.get_by_role("button", name="Build a draft").click()
     expect(page.get_by_role("alert").filter(visible=True)).to_be_visible()
     assert not RewardTable.objects.exists()

@@ -1,5 +1,7 @@
 """Pictures of the main pages, in shots/: run with -m screenshots."""
 
+from typing import Any
+
 import pytest
 from django.urls import reverse
 from playwright.sync_api import Page
@@ -13,7 +15,7 @@ from tests.e2e.conftest import PHONE, SCREEN, SignIn
 pytestmark = [pytest.mark.e2e, pytest.mark.screenshots]
 
 SHOTS = ROOT / "shots"
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": SCREEN},
     "dark": {"color_scheme": "dark", "viewport": SCREEN},
     "light-phone": {"color_scheme": "light", "viewport": PHONE, "device_scale_factor": 2},

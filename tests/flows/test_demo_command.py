@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -100,17 +101,20 @@ def demo(home: Path, port: int) -> Iterator[Demo]:
         process.kill()
 
 
-def signed_in(home: Path, port: int, name: str) -> httpx.Client:
+@contextmanager
+def signed_in(home: Path, port: int, name: str) -> Iterator[httpx.Client]:
     password = json.loads((home / "demo" / "secrets.json").read_text())["passwords"][name]
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", follow_redirects=True)
-    field = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/login/").text)
-    assert field is not None
-    answer = client.post(
-        "/login/",
-        data={"username": name, "password": password, "csrfmiddlewaretoken": field[1]},
-    )
-    assert answer.url.path == "/", "not signed in"
-    return client
+    url = f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=url, follow_redirects=True, trust_env=False) as client:
+        form = client.get("/login/").text
+        field = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
+        assert field is not None
+        answer = client.post(
+            "/login/",
+            data={"username": name, "password": password, "csrfmiddlewaretoken": field[1]},
+        )
+        assert answer.url.path == "/", "not signed in"
+        yield client
 
 
 def test_people_find_their_work_and_a_second_command_is_refused(

@@ -1,6 +1,6 @@
 """The run page of a long run, and the part of it that keeps itself up to date."""
 
-import time
+import re
 
 import pytest
 from django.db import connection
@@ -9,10 +9,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from review.accounts.models import Project, User
-from review.calibration.models import Estimand, Estimate
+from review.calibration.models import Estimand, Estimate, RewardTable
 from review.rollouts.models import StepSummary
 from review.runs.models import Run
 from review.sampling.models import AuditRule, RuleState, Wave, WaveState, Window, WindowState
+from review.web.charts import _gap_svg
 from tests import builders
 
 WINDOW_STEPS = 50
@@ -63,15 +64,67 @@ def add_window(run: Run, rule: AuditRule, number: int) -> None:
     )
 
 
-@pytest.mark.django_db
-def test_figures(project: Project, ada: User) -> None:
+def signed_in(user: User) -> Client:
     client = Client()
-    client.force_login(ada)
-    for steps in (100, 3000):
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.django_db
+def test_a_long_run_costs_the_queries_of_a_short_one_and_its_page_stays_readable(
+    project: Project, ada: User
+) -> None:
+    client, counts = signed_in(ada), []
+    for steps in (2 * WINDOW_STEPS, 60 * WINDOW_STEPS):
         run = make_long_run(project, steps)
-        for _ in range(3):
-            with CaptureQueriesContext(connection) as queries:
-                start = time.process_time()
-                page = client.get(reverse("web:run", args=[run.pk]))
-                spent = time.process_time() - start
-            print(steps, len(queries), f"{spent:.2f} s", len(page.content))
+        with CaptureQueriesContext(connection) as queries:
+            page = client.get(reverse("web:run", args=[run.pk])).content.decode()
+        counts.append(len(queries))
+        assert page.count("<tr>") < 250 + 150
+        assert "<circle" not in page
+    assert counts[0] == counts[1]
+    assert "Each point is 12 steps." in page
+    assert "2989 to 3000" in page
+
+
+@pytest.mark.django_db
+def test_a_poll_that_has_seen_it_all_gets_nothing_and_draws_nothing(
+    project: Project, ada: User
+) -> None:
+    run = builders.make_run(project)
+    builders.store_steps(run, [1, 2], groups=1)
+    client = signed_in(ada)
+    page = client.get(reverse("web:run", args=[run.pk])).content.decode()
+    (poll,) = re.findall(r'hx-get="([^"]+live[^"]+)"', page)
+    drawn = _gap_svg.cache_info().misses
+    assert client.get(poll).status_code == 204
+    assert _gap_svg.cache_info().misses == drawn
+    builders.store_steps(run, [3], groups=1)
+    part = client.get(poll)
+    assert part.status_code == 200
+    assert part.content.decode().lstrip().startswith('<div id="live"')
+    assert _gap_svg.cache_info().misses == drawn + 1
+
+
+@pytest.mark.django_db
+def test_a_table_that_outlives_its_steps_is_marked(project: Project, ada: User) -> None:
+    run = builders.make_run(project)
+    RewardTable.objects.create(
+        run=run,
+        version=1,
+        rule="posterior",
+        valid_from_step=2,
+        valid_to_step=3,
+        labels=8,
+        body="{}",
+        digest="d",
+        preview={},
+        created_by="ada",
+    )
+    url = reverse("web:run", args=[run.pk])
+    for step, marks in ((3, 0), (4, 1)):
+        StepSummary.objects.create(
+            run=run, step=step, rollouts=4, accepted=2, abstained=0, table_version=1
+        )
+        page = signed_in(ada).get(url).content.decode()
+        assert page.count("past its steps") == marks

@@ -22,7 +22,8 @@ CHUNK = 64 * 1024
 DRAINED_LIMITS = 8
 NDJSON = "application/x-ndjson"
 # An escaped NUL: the only way in which JSON can spell what no text or jsonb of PostgreSQL holds.
-ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+# Behind an even number of backslashes; possessive, so that no number of them costs memory.
+ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*+)\\u0000")
 
 Body = TypeVar("Body")
 
