@@ -60,7 +60,7 @@ def make_run(project: Project | None = None, **changes: Any) -> Run:
 
 def make_prompt(run: Run, uid: str = "p1", text: str = "7 + 8", answer: str = "15") -> None:
     store_prompts(
-        project=run.project,
+        run=run,
         prompts=[
             NewPrompt(
                 uid=uid,

@@ -15,7 +15,7 @@ from review.flows import tasks
 from review.rollouts.errors import DuplicateUidError, SplitGroupError, StepClosedError
 from review.rollouts.queries import stored_groups, stored_uids
 from review.rollouts.services import NewRollout, copy_rows, store_rollouts
-from review.runs.errors import UnknownPromptError
+from review.runs.errors import RunEndedError, UnknownPromptError
 from review.runs.models import Prompt, Run, RunStatus
 from review.runs.queries import prompts_by_uid
 from review.runs.services import (
@@ -100,7 +100,9 @@ def store_batch(*, run: Run, batch: Sequence[IncomingRollout]) -> None:
     ]
     if not fresh:
         return
-    prompts = prompts_by_uid(run.project, (incoming.prompt for _, incoming in fresh))
+    if not run.is_running:
+        raise RunEndedError(fields={"status": f"is {run.status}"})
+    prompts = prompts_by_uid(run, (incoming.prompt for _, incoming in fresh))
     _refuse_misfits(run, fresh, prompts)
     verifiers = {(str(verifier)): verifier for verifier in verifiers_of(run)}
     _refuse_wrong_verdicts(fresh, verifiers)

@@ -13,6 +13,12 @@ class StepClosedError(ConflictError):
     code = "step_closed"
 
 
+class TooManyCellsError(InvalidError):
+    """The verdicts tell too many kinds of rollouts apart: path and form are a few fixed words."""
+
+    code = "too_many_cells"
+
+
 class DuplicateUidError(InvalidError):
     """A uid stands twice in the batch."""
 

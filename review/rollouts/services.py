@@ -8,12 +8,18 @@ from typing import Any
 import msgspec
 from django.db import connection
 
+from review.rollouts.errors import TooManyCellsError
 from review.rollouts.models import Cell, Group, Rollout
 from review.rollouts.segmentation import segment
 from review.runs.models import Policy, Prompt, Run
 
 # Upper edges of the length bins, in tokens (a quarter of the characters where tokens are unknown).
 LENGTH_EDGES = (64, 256, 1024, 4096, 16384)
+
+
+# Everything statistical costs in proportion to a run's cells: tokens made up anew for each rollout
+# are a verifier's mistake.
+MOST_CELLS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +110,8 @@ def _json(value: object) -> str:
 def _cells_by_key(run: Run, keys: set[str]) -> dict[str, Cell]:
     stored = {cell.key: cell for cell in run.cells.filter(key__in=keys)}
     missing = sorted(keys - stored.keys())
+    if missing and run.cells.count() + len(missing) > MOST_CELLS:
+        raise TooManyCellsError(fields={"verdicts": f"more than {MOST_CELLS} kinds in the run"})
     for cell in Cell.objects.bulk_create([Cell(run=run, key=key) for key in missing]):
         stored[cell.key] = cell
     return stored

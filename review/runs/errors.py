@@ -15,5 +15,11 @@ class UnknownPromptError(InvalidError):
     code = "unknown_prompt"
 
 
+class RunEndedError(ConflictError):
+    """The run has ended: register a new one for new rollouts."""
+
+    code = "run_ended"
+
+
 class StepOrderError(InvalidError):
     """A completed step cannot be taken back."""

@@ -74,9 +74,9 @@ class Split(models.TextChoices):
 
 
 class Prompt(models.Model):
-    """A problem with its references; shared by the runs of a project."""
+    """A problem with its references. Its uid is the client's, often just a number: a run's own."""
 
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="prompts")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="prompts")
     uid = models.CharField(max_length=200)
     text = models.TextField()
     references = ArrayField(models.TextField(), default=list)
@@ -89,7 +89,7 @@ class Prompt(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["project", "uid"], name="prompt_uid_once_per_project"),
+            models.UniqueConstraint(fields=["run", "uid"], name="prompt_uid_once_per_run"),
             models.CheckConstraint(
                 condition=models.Q(split__in=Split.values), name="prompt_split_known"
             ),

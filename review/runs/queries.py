@@ -34,7 +34,5 @@ def run_of_lead(user: User, run_id: UUID) -> Run:
     return run
 
 
-def prompts_by_uid(project: Project, uids: Iterable[str]) -> dict[str, Prompt]:
-    return {
-        prompt.uid: prompt for prompt in Prompt.objects.filter(project=project, uid__in=set(uids))
-    }
+def prompts_by_uid(run: Run, uids: Iterable[str]) -> dict[str, Prompt]:
+    return {prompt.uid: prompt for prompt in run.prompts.filter(uid__in=set(uids))}

@@ -89,12 +89,12 @@ def end_run(*, run: Run, status: RunStatus, actor: object) -> Run:
 
 
 @transaction.atomic
-def store_prompts(*, project: Project, prompts: Sequence[NewPrompt]) -> None:
+def store_prompts(*, run: Run, prompts: Sequence[NewPrompt]) -> None:
     """Store each prompt once; with one that is stored differently the whole batch is refused."""
     Prompt.objects.bulk_create(
         [
             Prompt(
-                project=project,
+                run=run,
                 uid=new.uid,
                 text=new.text,
                 references=new.references,
@@ -109,7 +109,7 @@ def store_prompts(*, project: Project, prompts: Sequence[NewPrompt]) -> None:
         ],
         ignore_conflicts=True,
     )
-    stored = prompts_by_uid(project, (new.uid for new in prompts))
+    stored = prompts_by_uid(run, (new.uid for new in prompts))
     for position, new in enumerate(prompts):
         kept = stored[new.uid]
         if (kept.text, kept.references, kept.domain) != (new.text, new.references, new.domain):

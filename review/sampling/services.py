@@ -100,16 +100,13 @@ def extend_windows(*, rule: AuditRule) -> list[Window]:
     if rule.state != RuleState.ACTIVE:
         return []
     run = rule.run
-    number = rule.windows.count()
-    while True:
+    known = set(rule.windows.values_list("number", flat=True))
+    for number in sorted(_window_numbers(rule) - known):
         first = rule.first_step + number * rule.window_steps
-        if (rule.last_step is not None and first > rule.last_step) or first > run.completed_step:
-            break
         last = first + rule.window_steps - 1
         if rule.last_step is not None:
             last = min(last, rule.last_step)
         Window.objects.create(rule=rule, number=number, first_step=first, last_step=last)
-        number += 1
     if not run.is_running:
         rule.windows.filter(state=WindowState.COLLECTING, last_step__gt=run.completed_step).update(
             last_step=run.completed_step
@@ -117,6 +114,17 @@ def extend_windows(*, rule: AuditRule) -> list[Window]:
     return list(
         rule.windows.filter(state=WindowState.COLLECTING, last_step__lte=run.completed_step)
     )
+
+
+def _window_numbers(rule: AuditRule) -> set[int]:
+    """The windows that have rollouts; a run may skip steps, and a window without any is none."""
+    steps = rule.run.step_summaries.filter(step__gte=rule.first_step)
+    if rule.last_step is not None:
+        steps = steps.filter(step__lte=rule.last_step)
+    return {
+        (step - rule.first_step) // rule.window_steps
+        for step in steps.values_list("step", flat=True)
+    }
 
 
 def write_frame(*, window: Window) -> bool:
@@ -290,6 +298,5 @@ def _is_exhausted(rule: AuditRule) -> bool:
     """No window is open, and none can follow."""
     if rule.windows.exclude(state=WindowState.CLOSED).exists():
         return False
-    next_first = rule.first_step + rule.windows.count() * rule.window_steps
-    is_past_end = rule.last_step is not None and next_first > rule.last_step
+    is_past_end = rule.last_step is not None and rule.run.completed_step >= rule.last_step
     return is_past_end or not rule.run.is_running

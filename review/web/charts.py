@@ -94,14 +94,16 @@ def _specification(
     known = rows([_span_row(span) for span in audited if span.point is not None])
     rewards = rows([{"step": point.step, "value": point.reward} for point in points])
     marks = rows([{"step": mark.step - 0.5, "name": f"v{mark.version}"} for mark in tables])
-    # Dots that touch are a thick line.
-    dot = 24 if len(points) <= MOST_DOTS else 0
+    dot = alt.OverlayMarkDef(color=REWARD, filled=True, size=24, opacity=1)
+    # Dots that touch would be a thick line.
+    has_dots = len(points) <= MOST_DOTS
     layers = [
         spans.mark_rect(color=BAND).encode(x, ends, alt.Y("low:Q", scale=share), alt.Y2("high:Q")),
         marks.mark_rule(color=TABLE, strokeDash=[3, 3]).encode(x),
         known.mark_rule(color=AUDITED, strokeWidth=2.5).encode(x, ends, y),
-        rewards.mark_line(color=REWARD, strokeWidth=2).encode(x, y),
-        rewards.mark_point(color=REWARD, filled=True, size=dot, opacity=1).encode(x, y),
+        rewards.mark_line(color=REWARD, strokeWidth=2, point=dot if has_dots else False).encode(
+            x, y
+        ),
         marks.mark_text(color=TABLE, dy=-5, baseline="bottom", fontSize=12).encode(
             x, y=alt.value(0), text="name:N"
         ),

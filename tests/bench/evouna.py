@@ -117,7 +117,7 @@ def import_run(answers: list[evouna.Completion]) -> tuple[Run, User]:
         )
         for a in answers
     }
-    store_prompts(project=project, prompts=list(prompts.values()))
+    store_prompts(run=run, prompts=list(prompts.values()))
     started = time.perf_counter()
     for start in range(0, len(answers), BATCH):
         ingest.store_batch(

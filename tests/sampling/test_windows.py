@@ -142,12 +142,23 @@ def test_a_rule_ends_when_its_run_ended_before_its_first_step(run: Run) -> None:
     assert not rule.windows.exists()
 
 
-def test_a_window_without_rollouts_closes_at_once(run: Run) -> None:
-    ingest.finish_step(run=run, step=9)
+def test_steps_without_rollouts_make_no_windows(run: Run) -> None:
+    builders.store_steps(run, [1_000_000_000], groups=1)
     run.refresh_from_db()
-    window = opened_window(run, first_step=8, last_step=9, window_steps=2)
-    assert window.state == WindowState.CLOSED
-    assert AuditRule.objects.get(pk=window.rule_id).state == RuleState.FINISHED
+    rule = builders.make_audit(run, first_step=1, last_step=None, window_steps=1)
+    audit.start_audit(rule=rule, actor="test")
+    audit.open_windows(run=run)
+    assert list(rule.windows.values_list("first_step", flat=True)) == [1, 2, 1_000_000_000]
+
+
+def test_a_rule_over_steps_without_rollouts_is_finished(run: Run) -> None:
+    ingest.change_run(run=run, completed_step=9, status=None, actor="test")
+    run.refresh_from_db()
+    rule = builders.make_audit(run, first_step=8, last_step=9, window_steps=2)
+    audit.start_audit(rule=rule, actor="test")
+    audit.open_windows(run=run)
+    rule.refresh_from_db()
+    assert rule.state == RuleState.FINISHED
 
 
 def test_of_windows_that_overlap_the_first_started_counts(run: Run) -> None:

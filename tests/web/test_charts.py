@@ -77,3 +77,12 @@ def test_tables_are_labelled_by_version_and_unknown_accuracy_draws_its_band_only
 
 def test_the_same_numbers_are_drawn_once() -> None:
     assert gap_chart(POINTS, AUDITED, TABLES) is gap_chart(POINTS, AUDITED, TABLES)
+
+
+def test_a_line_of_many_points_has_no_dots() -> None:
+    def dots(steps: int) -> int:
+        root = drawn([GapPoint(step, 0.5) for step in range(steps)], [], [])
+        return sum(e.get("class") == "chart-reward" for e in root.iter())
+
+    assert dots(30) == 1 + 30
+    assert dots(charts.MOST_DOTS + 1) == 1

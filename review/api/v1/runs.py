@@ -164,7 +164,7 @@ class PromptBatch(APIView):
     def post(self, request: Request, run_id: UUID) -> Response:
         run = run_in_project(token_of(request).project, run_id)
         rows = decode_rows(request, PromptIn, "prompts")
-        store_prompts(project=run.project, prompts=[_new_prompt(row) for row in rows])
+        store_prompts(run=run, prompts=[_new_prompt(row) for row in rows])
         return Response({"received": len(rows)})
 
 

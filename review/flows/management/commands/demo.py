@@ -10,11 +10,12 @@ from textwrap import indent
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.urls import reverse
 
 from review.core.embedded import paths
 from review.core.embedded.broker import EmbeddedBroker
+from review.core.embedded.errors import EmbeddedServiceError
 from review.core.embedded.folders import make_private_folder, require_free_space
 from review.core.embedded.instance import chosen_port, require_free_port, single_instance
 from review.core.embedded.supervisor import ProcessSpec, Supervisor
@@ -56,7 +57,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: str, no_train: bool = False, **options: Any) -> None:
         if os.environ.get("DATABASE_URL") or os.environ.get("CELERY_BROKER_URL"):
-            raise CommandError(
+            raise EmbeddedServiceError(
                 "The demo makes accounts and runs on servers of its own: unset DATABASE_URL and "
                 "CELERY_BROKER_URL."
             )
