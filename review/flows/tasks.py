@@ -1,24 +1,24 @@
 """Tasks that call several domains. Each takes ids and is safe to run twice."""
 
-from celery import shared_task
 from django.db import OperationalError
 
+from review.celery import app
 from review.flows import audit
 from review.runs.models import Run
 from review.sampling.models import RuleState, Window, WindowState
 
 
-@shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
 def open_windows_task(run_id: str) -> None:
     audit.open_windows(run=Run.objects.get(pk=run_id))
 
 
-@shared_task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
 def advance_window_task(window_id: str) -> None:
     audit.advance_window(window=Window.objects.select_related("rule__run").get(pk=window_id))
 
 
-@shared_task
+@app.task
 def sweep_task() -> None:
     """What a lost message left standing: every window that could be further on is looked at."""
     for run_id in (

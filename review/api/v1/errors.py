@@ -64,3 +64,8 @@ def error_body(code: str, message: str, fields: dict[str, str]) -> dict[str, obj
 
 def unknown_path(request: HttpRequest, path: str) -> HttpResponseBase:
     return JsonResponse(error_body("not_found", "There is no such call.", {}), status=404)
+
+
+def internal_error() -> HttpResponseBase:
+    message = "The server failed; it is no fault of the request. Try again later."
+    return JsonResponse(error_body("internal", message, {}), status=500)
