@@ -42,17 +42,22 @@ def cyd(db: None) -> User:
     return builders.make_user(name="cyd")
 
 
+def service_environment() -> dict[str, str]:
+    """What a process of its own needs to run on the tests' database and broker."""
+    database = settings.DATABASES["default"]
+    url = f"postgresql://{database['USER']}@/{database['NAME']}?host={database['HOST']}"
+    return {**os.environ, "DATABASE_URL": f"{url}&port={database['PORT']}"}
+
+
 @pytest.fixture
 def worker(live_server: LiveServer) -> Iterator[None]:
     """A real Celery worker beside the live server, on the same test database and broker."""
-    database = settings.DATABASES["default"]
-    url = f"postgresql://{database['USER']}@/{database['NAME']}?host={database['HOST']}"
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "celery", "-A", "review", "worker", "-l", "WARNING"),
             *("-P", "solo", "--without-gossip", "--without-mingle"),
         ],
-        env={**os.environ, "DATABASE_URL": f"{url}&port={database['PORT']}"},
+        env=service_environment(),
         cwd=ROOT,
     )
     try:

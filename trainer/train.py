@@ -123,8 +123,8 @@ def prompts_of(config: TrainerConfig) -> tuple[list[Prompt], list[Prompt]]:
         config.task, seed=config.run.seed, size=size, held_out=held_out
     )
     return (
-        [_prompt(f"train-{i:06d}", problem) for i, problem in enumerate(problems)],
-        [_prompt(f"eval-{i:06d}", problem) for i, problem in enumerate(held_out)],
+        [_prompt(f"train-{config.run.seed}-{i}", problem) for i, problem in enumerate(problems)],
+        [_prompt(f"eval-{i}", problem) for i, problem in enumerate(held_out)],
     )
 
 

@@ -16,7 +16,7 @@ from trainer.config import ConfigError, GrpoConfig, TrainerConfig
 from trainer.demo.cold_start import fingerprint
 from trainer.demo.task import is_correct
 from trainer.metrics import METRICS_FILE, read_rows
-from trainer.train import Server, learning_rate_at, train
+from trainer.train import Server, learning_rate_at, prompts_of, train
 
 
 @pytest.fixture(scope="module")
@@ -245,3 +245,11 @@ def test_server_needs_both_address_and_token(name: str, monkeypatch: pytest.Monk
     monkeypatch.setenv(name, "x")
     with pytest.raises(ConfigError, match="set both"):
         Server.from_environment()
+
+
+def test_prompt_uid_names_one_problem_whatever_the_seed() -> None:
+    texts: dict[str, str] = {}
+    for seed in (0, 1):
+        prompts, held_out = prompts_of(make_config().with_overrides(seed=seed, reward_source=None))
+        for prompt in [*prompts, *held_out]:
+            assert texts.setdefault(prompt.uid, prompt.text) == prompt.text
