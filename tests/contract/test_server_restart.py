@@ -34,16 +34,14 @@ def test_the_trainer_goes_on_while_the_server_is_stopped_and_started(tmp_path: P
     trainer = start_trainer(tmp_path, f"http://127.0.0.1:{port}", token)
     try:
         wait_until(lambda: Rollout.objects.exists(), "the first rollouts")
-        server.send_signal(signal.SIGKILL)
-        server.wait()
+        kill(server)
         steps_without = steps_logged(tmp_path) + 2
         wait_until(lambda: steps_logged(tmp_path) >= steps_without, "steps without a server")
         server = start_server(port)
         assert trainer.wait(timeout=240) == 0
     finally:
-        for process in (trainer, server):
-            process.kill()
-            process.wait()
+        kill(trainer)
+        kill(server)
     run = Run.objects.get()
     assert run.status == RunStatus.FINISHED
     assert run.completed_step == STEPS
@@ -62,13 +60,22 @@ def start_server(port: int) -> subprocess.Popen[bytes]:
     server = subprocess.Popen(
         [
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--log-level", "warning"),
-            *("--host", "127.0.0.1", "--port", str(port), "review.wsgi:application"),
+            *("--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "4"),
+            "review.wsgi:application",
         ],
         env=service_environment(),
         cwd=ROOT,
+        start_new_session=True,
     )
     wait_until(lambda: answers(port), "the server")
     return server
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """At once, with the processes that it has started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def answers(port: int) -> bool:
@@ -87,6 +94,7 @@ def start_trainer(folder: Path, url: str, token: str) -> subprocess.Popen[bytes]
         ],
         env={**os.environ, "ASSAY_URL": url, "ASSAY_TOKEN": token},
         cwd=ROOT,
+        start_new_session=True,
     )
 
 
