@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 from review.accounts.models import Membership, Project, Role, User
 from review.accounts.services import issue_token
-from review.flows import audit, ingest
+from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingVerdict
+from review.labeling.models import Answer
+from review.labeling.services import NewLabel, take_next
 from review.runs.models import Run
 from review.runs.services import NewPrompt, NewRun, store_prompts
 from review.sampling.models import AuditRule
@@ -143,3 +146,38 @@ def make_audit(run: Run, **changes: Any) -> AuditRule:
     return audit.create_audit(
         run=run, new=audit.NewAudit(rule=rule, shows_reference=True), actor="test"
     )
+
+
+def open_audit(run: Run, **changes: Any) -> AuditRule:
+    """A started audit whose windows are open as far as the run has come."""
+    rule = make_audit(run, **changes)
+    audit.start_audit(rule=rule, actor="test")
+    audit.open_windows(run=run)
+    return rule
+
+
+def rubric(text: str) -> NewLabel:
+    """What an expert says of RESPONSES: one committed answer, numerically right."""
+    is_right = text.count("boxed") == 1 and "15" in text.split("so")[1]
+    return NewLabel(
+        answer=Answer.CORRECT if is_right else Answer.INCORRECT, is_hack=text.startswith("maybe")
+    )
+
+
+def label_wave(rule: AuditRule, reviewer: User) -> None:
+    """Answer all that is open in the audit's queue, and let its window go on."""
+    while assignment := take_next(queue=rule.queue, reviewer=reviewer):
+        assert assignment.lease_token
+        labels.commit_label(
+            assignment=assignment,
+            reviewer=reviewer,
+            token=assignment.lease_token,
+            client_key=uuid4(),
+            new=rubric(assignment.draw.rollout.messages[-1]["content"]),
+        )
+    audit.advance_window(window=rule.windows.get())
+
+
+def label_audit(rule: AuditRule, reviewer: User) -> None:
+    for _ in range(rule.waves):
+        label_wave(rule, reviewer)

@@ -1,5 +1,4 @@
 import json
-from uuid import uuid4
 
 import pytest
 
@@ -8,9 +7,7 @@ from review.calibration import services
 from review.calibration.errors import InvalidTableError, NoLabelsError, NoRewardTableError
 from review.calibration.models import RewardRule, RewardTable
 from review.calibration.queries import newest_estimates, published_table
-from review.flows import audit, labels
-from review.labeling.models import Answer
-from review.labeling.services import NewLabel, take_next
+from review.flows import ingest
 from review.runs.models import Run
 from review.sampling.models import AuditRule
 from tests import builders
@@ -34,25 +31,8 @@ def audited(run: Run, ben: User) -> AuditRule:
 
 
 def label_all(run: Run, reviewer: User, **changes: object) -> AuditRule:
-    rule = builders.make_audit(run, **({"budget": 96, "waves": 4} | changes))
-    audit.start_audit(rule=rule, actor="test")
-    audit.open_windows(run=run)
-    window = rule.windows.get()
-    while assignment := take_next(queue=rule.queue, reviewer=reviewer):
-        text = assignment.draw.rollout.messages[-1]["content"]
-        is_right = text.count("boxed") == 1 and "15" in text.split("so")[1]
-        assert assignment.lease_token
-        labels.commit_label(
-            assignment=assignment,
-            reviewer=reviewer,
-            token=assignment.lease_token,
-            client_key=uuid4(),
-            new=NewLabel(
-                answer=Answer.CORRECT if is_right else Answer.INCORRECT,
-                is_hack=text.startswith("maybe"),
-            ),
-        )
-        audit.advance_window(window=window)
+    rule = builders.open_audit(run, **({"budget": 96, "waves": 4} | changes))
+    builders.label_audit(rule, reviewer)
     return rule
 
 
@@ -95,8 +75,6 @@ def test_a_signature_with_most_rejections_abstains_only_when_told(
 ) -> None:
     run = builders.make_run(project)
     builders.make_prompt(run)
-    from review.flows import ingest
-
     odd = r"so \boxed{15.0}"
     for group in range(40):
         texts = [odd, odd, odd, r"so \boxed{15}"]

@@ -36,10 +36,7 @@ def run(project: Project) -> Run:
 
 
 def opened_window(run: Run, **changes: object) -> Window:
-    rule = builders.make_audit(run, **changes)
-    audit.start_audit(rule=rule, actor="test")
-    audit.open_windows(run=run)
-    return rule.windows.get()
+    return builders.open_audit(run, **changes).windows.get()
 
 
 def test_a_prn_is_the_hmac_of_the_rollouts_uid_under_the_windows_secret(run: Run) -> None:

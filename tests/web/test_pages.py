@@ -11,9 +11,9 @@ from django.urls import URLPattern, reverse
 from review.accounts.models import Project, User
 from review.calibration import services as calibration
 from review.calibration.models import RewardRule, RewardTable
-from review.flows import audit, labels
-from review.labeling.models import Answer, Assignment
-from review.labeling.services import NewLabel, take_next
+from review.flows import audit
+from review.labeling.models import Assignment
+from review.labeling.services import take_next
 from review.runs.models import Run
 from review.sampling.models import AuditRule
 from review.web.urls import urlpatterns
@@ -30,15 +30,12 @@ def run(project: Project) -> Run:
 
 @pytest.fixture
 def rule(run: Run) -> AuditRule:
-    rule = builders.make_audit(run, budget=64, waves=2)
-    audit.start_audit(rule=rule, actor="test")
-    audit.open_windows(run=run)
-    return rule
+    return builders.open_audit(run, budget=64, waves=2)
 
 
 @pytest.fixture
 def table(run: Run, rule: AuditRule, ben: User) -> RewardTable:
-    label_open_wave(rule, ben)
+    builders.label_wave(rule, ben)
     return calibration.build_table(
         run=run,
         rule=RewardRule.DEMOTE_OR_ABSTAIN,
@@ -46,21 +43,6 @@ def table(run: Run, rule: AuditRule, ben: User) -> RewardTable:
         valid_to_step=12,
         actor="test",
     )
-
-
-def label_open_wave(rule: AuditRule, reviewer: User) -> None:
-    while assignment := take_next(queue=rule.queue, reviewer=reviewer):
-        text = assignment.draw.rollout.messages[-1]["content"]
-        is_right = text.count("boxed") == 1 and "15" in text.split("so")[1]
-        assert assignment.lease_token
-        labels.commit_label(
-            assignment=assignment,
-            reviewer=reviewer,
-            token=assignment.lease_token,
-            client_key=uuid4(),
-            new=NewLabel(answer=Answer.CORRECT if is_right else Answer.INCORRECT),
-        )
-    audit.advance_window(window=rule.windows.get())
 
 
 def signed_in(user: User) -> Client:
@@ -174,7 +156,7 @@ def test_a_lead_writes_starts_and_publishes(run: Run, ada: User, ben: User) -> N
     )
     assert no_labels.status_code == 422
     for _ in range(4):
-        label_open_wave(rule, ben)
+        builders.label_wave(rule, ben)
     built = client.post(
         reverse("web:table-build", args=[run.pk]),
         {"rule": "demote_or_abstain", "valid_from_step": 3, "valid_to_step": 9},
