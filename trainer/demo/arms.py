@@ -12,7 +12,7 @@ from trainer.metrics import Row, read_rows
 
 AT_ONCE = 2
 _PROGRESS_EVERY_S = 15.0
-_STOP_S = 20.0
+_STOP_S = 5.0
 
 
 class ArmFailedError(Exception):
@@ -58,13 +58,17 @@ class Arms:
     def tick(self) -> None:
         """Note what has ended, start what may start, show progress now and then.
 
-        Raises ArmFailedError when an arm ended with an error.
+        Raises ArmFailedError when an arm ended with an error, or the server refused what it sent:
+        labels and tables would be of other rollouts than those trained on.
         """
         for name, process in list(self._running.items()):
             if process.poll() is not None:
                 del self._running[name]
                 if process.returncode != 0:
                     raise ArmFailedError(f"{name}: exit status {process.returncode}, see its log")
+        for arm in self._arms:
+            if refused := sorted((arm.folder / "link" / "refused").glob("*.error.json")):
+                raise ArmFailedError(f"{arm.name}: the server refused a batch, see {refused[0]}")
         while self._waiting and len(self._running) < AT_ONCE:
             arm = self._waiting.pop(0)
             self._running[arm.name] = self._started(arm)
@@ -80,12 +84,13 @@ class Arms:
             time.sleep(0.5)
 
     def stop(self) -> None:
-        """End what still runs; each finishes its step, then is killed."""
+        """End what still runs: asked first, killed after a few seconds."""
+        deadline = time.monotonic() + _STOP_S
         for process in self._running.values():
             process.terminate()
         for process in self._running.values():
             try:
-                process.wait(_STOP_S)
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -97,3 +97,16 @@ def test_progress_shows_each_arms_last_step(tmp_path: Path) -> None:
 def test_cold_start_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArmFailedError, match="cold start: exit status 2"):
         make_cold_start(tmp_path / "nowhere.toml", seed=0, cold_starts=tmp_path)
+
+
+def test_batch_that_the_server_refused_ends_the_comparison(tmp_path: Path) -> None:
+    arms = make_arms(tmp_path, "import time; time.sleep(60)")
+    arms.tick()
+    refused = tmp_path / "arm-0" / "link" / "refused"
+    refused.mkdir(parents=True)
+    (refused / "0000000002-prompts.json.gz.error.json").write_text("{}")
+    try:
+        with pytest.raises(ArmFailedError, match="arm-0: the server refused a batch"):
+            arms.tick()
+    finally:
+        arms.stop()
