@@ -74,7 +74,8 @@ def test_after_sixty_refused_tokens_a_minute_one_has_to_wait(
 def test_a_token_is_in_no_log(
     table_caller: Caller, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG):
+    # Also what is too common for the settings to let through.
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "django.request"):
         table_caller.get(f"runs/{run.pk}")
         table_caller.get(f"runs/{run.pk}/estimates")
         table_caller.post("runs", {"uid": 1})
