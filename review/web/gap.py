@@ -48,7 +48,7 @@ def chart(
         [
             AuditedSpan(row.window.first_step, row.window.last_step, row.point, row.low, row.high)
             for row in audited
-            if row.window
+            if row.window and row.point is not None  # a band over everything says nothing
         ],
         _table_marks(summaries),
     )
