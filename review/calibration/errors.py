@@ -17,9 +17,3 @@ class InvalidTableError(InvalidError):
     """The reward table cannot be built as asked."""
 
     code = "invalid_table"
-
-
-class TableNeedsOverrideError(ConflictError):
-    """The table leaves out too much: publish it only by saying so."""
-
-    code = "needs_override"

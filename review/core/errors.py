@@ -21,13 +21,6 @@ class InvalidError(ReviewError):
     code = "invalid"
 
 
-class NotAllowedError(ReviewError):
-    """This is not yours to do."""
-
-    code = "not_allowed"
-    status = 403
-
-
 class MissingError(ReviewError):
     """There is no such thing, or it is not yours to see."""
 

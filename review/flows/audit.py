@@ -54,18 +54,15 @@ def start_audit(*, rule: AuditRule, actor: object) -> AuditRule:
     return rule
 
 
-def open_windows(*, run: Run) -> list[Window]:
+def open_windows(*, run: Run) -> None:
     """Fix the frame of every window whose last step is in, and draw its first wave."""
-    opened = []
     for rule in AuditRule.objects.filter(run=run, state=RuleState.ACTIVE):
         for window in extend_windows(rule=rule):
-            if write_frame(window=window):
-                opened.append(window)
+            write_frame(window=window)
     for window in Window.objects.filter(rule__run=run, state=WindowState.OPEN):
         advance_window(window=window)
     for rule in AuditRule.objects.filter(run=run, state=RuleState.ACTIVE):
         settle_rule(rule=rule)
-    return opened
 
 
 def advance_window(*, window: Window) -> None:

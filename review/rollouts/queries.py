@@ -35,10 +35,9 @@ def steps_of(rollout: Rollout) -> list[Step]:
     ]
 
 
-def rollouts_per_cell(run: Run, *, first_step: int = 0) -> dict[str, int]:
-    """Rollouts of the run per cell key, from a step on (rounded down to its block)."""
-    counts = run.cell_counts.filter(block__gte=first_step // run.step_block)
-    rows = counts.values_list("cell__key").annotate(total=Sum("rollouts"))
+def rollouts_per_cell(run: Run) -> dict[str, int]:
+    """Rollouts of the run per cell key."""
+    rows = run.cell_counts.values_list("cell__key").annotate(total=Sum("rollouts"))
     return dict(rows)
 
 

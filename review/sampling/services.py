@@ -127,37 +127,34 @@ def _window_numbers(rule: AuditRule) -> set[int]:
     }
 
 
-def write_frame(*, window: Window) -> bool:
-    """Fix the window's frame: a row with its PRN for every rollout. False if another did it."""
-    with transaction.atomic():
-        window = (
-            Window.objects.select_for_update(of=("self",)).select_related("rule").get(pk=window.pk)
+@transaction.atomic
+def write_frame(*, window: Window) -> None:
+    """Fix the window's frame: a row with its PRN for every rollout. Safe to run twice."""
+    window = Window.objects.select_for_update(of=("self",)).select_related("rule").get(pk=window.pk)
+    if window.state != WindowState.COLLECTING:
+        return
+    inner, outer = _hmac_pads(bytes(window.secret))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            FRAME_SQL,
+            {
+                "window": window.pk,
+                "run": window.rule.run_id,
+                "first": window.first_step,
+                "last": window.last_step,
+                "inner": inner,
+                "outer": outer,
+            },
         )
-        if window.state != WindowState.COLLECTING:
-            return False
-        inner, outer = _hmac_pads(bytes(window.secret))
-        with connection.cursor() as cursor:
-            cursor.execute(
-                FRAME_SQL,
-                {
-                    "window": window.pk,
-                    "run": window.rule.run_id,
-                    "first": window.first_step,
-                    "last": window.last_step,
-                    "inner": inner,
-                    "outer": outer,
-                },
-            )
-            cursor.execute(
-                "INSERT INTO sampling_framecell (window_id, cell_id, rollouts)"
-                " SELECT window_id, cell_id, count(*) FROM sampling_framerow"
-                " WHERE window_id = %s GROUP BY window_id, cell_id",
-                [window.pk],
-            )
-        window.frame_size = sum(frame_counts(window).values())
-        window.state = WindowState.OPEN if window.frame_size else WindowState.CLOSED
-        window.save(update_fields=["frame_size", "state"])
-        return True
+        cursor.execute(
+            "INSERT INTO sampling_framecell (window_id, cell_id, rollouts)"
+            " SELECT window_id, cell_id, count(*) FROM sampling_framerow"
+            " WHERE window_id = %s GROUP BY window_id, cell_id",
+            [window.pk],
+        )
+    window.frame_size = sum(frame_counts(window).values())
+    window.state = WindowState.OPEN if window.frame_size else WindowState.CLOSED
+    window.save(update_fields=["frame_size", "state"])
 
 
 # HMAC-SHA256 from PostgreSQL's sha256() and the two padded keys; its first 63 bits are the PRN.
@@ -267,13 +264,12 @@ CROSS JOIN LATERAL (
 
 
 @transaction.atomic
-def close_wave(*, wave: Wave) -> bool:
-    """Every draw of the wave is answered or given up. False if it was closed already."""
+def close_wave(*, wave: Wave) -> None:
+    """Every draw of the wave is answered or given up. Safe to run twice."""
     Window.objects.select_for_update().get(pk=wave.window_id)
-    closed = Wave.objects.filter(pk=wave.pk, state=WaveState.OPEN).update(
+    Wave.objects.filter(pk=wave.pk, state=WaveState.OPEN).update(
         state=WaveState.CLOSED, closed_at=timezone.now()
     )
-    return closed == 1
 
 
 @transaction.atomic

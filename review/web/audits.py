@@ -39,7 +39,6 @@ def audit_new(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     context = project_frame(request, run.project, "") | {
         "run": {"id": run.pk, "name": run.name},
         "form": form,
-        "preview": None,
     }
     return render(request, "web/audit_form.html", context, status=422 if form.errors else 200)
 

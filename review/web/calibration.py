@@ -75,7 +75,6 @@ def table(request: ReviewRequest, table_id: UUID) -> HttpResponse:
         "cells": _cells(entries.cells),
         "fallback": _fallback(entries.fallback),
         "publish_url": None if found.is_published else publish_url,
-        "publish_form": None,
     }
     return render(request, "web/reward_table.html", context)
 

@@ -7,14 +7,20 @@ from review.calibration.models import RewardRule
 from review.labeling.models import Answer, SkipReason
 from review.labeling.services import NewLabel
 from review.sampling.services import MOST_LABELS, SMALLEST_WAVE, NewRule
-from review.stats.design import Focus
+from review.stats.design import (
+    ACCURACY_ONLY,
+    COMPROMISE,
+    FPR_ONLY,
+    HACKS_ONLY,
+    RECALL_ONLY,
+)
 
 FOCUSES = {
-    "compromise": Focus(),
-    "recall": Focus(recall=1, fpr=0, accuracy=0, hack_rate=0),
-    "fpr": Focus(recall=0, fpr=1, accuracy=0, hack_rate=0),
-    "accuracy": Focus(recall=0, fpr=0, accuracy=1, hack_rate=0),
-    "hack_rate": Focus(recall=0, fpr=0, accuracy=0, hack_rate=1),
+    "compromise": COMPROMISE,
+    "recall": RECALL_ONLY,
+    "fpr": FPR_ONLY,
+    "accuracy": ACCURACY_ONLY,
+    "hack_rate": HACKS_ONLY,
 }
 FOCUS_CHOICES = [
     ("compromise", "All of them alike"),
