@@ -10,12 +10,12 @@ from review.accounts.services import issue_token
 from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingVerdict
 from review.labeling.models import Answer
-from review.labeling.services import NewLabel, take_next
+from review.labeling.services.labels import NewLabel
+from review.labeling.services.leases import take_next
 from review.runs.models import Run
 from review.runs.services import NewPrompt, NewRun, store_prompts
 from review.sampling.models import AuditRule
-from review.sampling.services import NewRule
-from review.stats.design import Focus
+from review.sampling.services.rules import NewRule, RuleSettings
 from review.verifiers.services import NewVerifier
 from trainer.verifiers import Item, Outcome, build
 
@@ -133,18 +133,23 @@ def store_steps(run: Run, steps: Sequence[int], groups: int = 8) -> None:
 
 
 def make_audit(run: Run, **changes: Any) -> AuditRule:
+    """A draft over the steps that `store_steps` fills; one reviewer is enough for it."""
     new: dict[str, Any] = {
-        "name": "first audit",
-        "first_step": 1,
         "last_step": 2,
-        "window_steps": 2,
         "budget": 32,
         "waves": 2,
-        "focus": Focus(),
-    }
-    rule = NewRule(**(new | changes))
+        "reviews_contradictions": False,
+        "second_review_share": 0.0,
+    } | changes
     return audit.create_audit(
-        run=run, new=audit.NewAudit(rule=rule, shows_reference=True), actor="test"
+        run=run,
+        new=NewRule(
+            name=new.pop("name", "first audit"),
+            first_step=new.pop("first_step", 1),
+            window_steps=new.pop("window_steps", 2),
+            settings=RuleSettings(**new),
+        ),
+        actor="test",
     )
 
 
@@ -173,11 +178,11 @@ def label_wave(rule: AuditRule, reviewer: User) -> None:
             reviewer=reviewer,
             token=assignment.lease_token,
             client_key=uuid4(),
-            new=rubric(assignment.draw.rollout.messages[-1]["content"]),
+            new=rubric(assignment.rollout.messages[-1]["content"]),
         )
     audit.advance_window(window=rule.windows.get())
 
 
 def label_audit(rule: AuditRule, reviewer: User) -> None:
-    for _ in range(rule.waves):
+    for _ in range(rule.current.waves):
         label_wave(rule, reviewer)

@@ -71,7 +71,10 @@ class RunPayload:
 
 @dataclass(frozen=True, slots=True)
 class PromptPayload:
-    """A problem with its reference answers."""
+    """A problem with its reference answers.
+
+    difficulty: the source's own level, 0 to 100; None = it gives none.
+    """
 
     uid: str
     text: str
@@ -79,6 +82,7 @@ class PromptPayload:
     domain: str
     source: str
     split: str = "train"
+    difficulty: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of the API."""
@@ -89,6 +93,7 @@ class PromptPayload:
             "domain": self.domain,
             "source": self.source,
             "split": self.split,
+            "difficulty": self.difficulty,
         }
 
 

@@ -17,3 +17,9 @@ class InvalidTableError(InvalidError):
     """The reward table cannot be built as asked."""
 
     code = "invalid_table"
+
+
+class TooFewLabelsError(ConflictError):
+    """Rewards may steer what is labelled once chance has drawn enough labels."""
+
+    code = "too_few_labels"

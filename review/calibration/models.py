@@ -4,9 +4,12 @@ import uuid
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 
-from review.runs.models import Run
+from review.rollouts.models import Slice
+from review.runs.models import Policy, Run
 from review.sampling.models import Window
+from review.verifiers.models import VerifierVersion
 
 
 class Estimand(models.TextChoices):
@@ -16,6 +19,16 @@ class Estimand(models.TextChoices):
     REJECTED_CORRECT = "rejected_correct", "right among the rejected"
     ACCURACY = "accuracy", "true accuracy"
     HACK_RATE = "hack_rate", "hack rate"
+    WRONG_PROCESS = "wrong_process", "right answer, wrong process"
+    ERROR_FOUND = "error_found", "earliest error found"
+    SOUND_FOUND = "sound_found", "soundness found"
+    ERROR_F1 = "error_f1", "earliest-error F1"
+
+
+class AnswersUsed(models.TextChoices):
+    FINAL = "final", "final answers"
+    # A sensitivity row: with the doubt about reviewers' own errors.
+    DAWID_SKENE = "dawid_skene", "Dawid-Skene"
 
 
 class Estimate(models.Model):
@@ -26,12 +39,30 @@ class Estimate(models.Model):
     window = models.ForeignKey(
         Window, on_delete=models.CASCADE, null=True, related_name="estimates"
     )
+    # Null: the run's primary verifier.
+    verifier = models.ForeignKey(
+        VerifierVersion, on_delete=models.PROTECT, null=True, related_name="estimates"
+    )
+    # Null, both: every rollout.
+    slice = models.ForeignKey(Slice, on_delete=models.CASCADE, null=True, related_name="estimates")
+    policy = models.ForeignKey(Policy, on_delete=models.CASCADE, null=True, related_name="+")
+    answers = models.CharField(
+        max_length=12, choices=AnswersUsed.choices, default=AnswersUsed.FINAL
+    )
     estimand = models.CharField(max_length=20, choices=Estimand.choices)
     # Null with a reason: too little data is not 0.
     point = models.FloatField(null=True)
     low = models.FloatField()
     high = models.FloatField()
     level = models.FloatField()
+    # May be looked at while labels come in; null where no target was fixed beforehand.
+    monitor_low = models.FloatField(null=True)
+    monitor_high = models.FloatField(null=True)
+    # If every unanswered item were correct, or wrong.
+    worst_low = models.FloatField(null=True)
+    worst_high = models.FloatField(null=True)
+    unanswered_share = models.FloatField(default=0.0)
+    se = models.FloatField(null=True)
     method = models.CharField(max_length=60)
     labels = models.PositiveIntegerField()
     effective_labels = models.FloatField(null=True)
@@ -43,7 +74,10 @@ class Estimate(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["run", "window", "estimand", "label_set"],
+                fields=[
+                    *("run", "window", "verifier", "slice", "policy"),
+                    *("answers", "estimand", "label_set"),
+                ],
                 nulls_distinct=False,
                 name="estimate_once_per_label_set",
             ),
@@ -57,11 +91,54 @@ class Estimate(models.Model):
         ]
         # the newest estimate of each estimand
         indexes = [
-            models.Index(fields=["run", "window", "estimand", "-id"], name="estimate_newest"),
+            models.Index(
+                fields=["run", "window", "verifier", "slice", "policy", "estimand", "-id"],
+                name="estimate_newest",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.estimand} of {self.run}"
+
+
+class RefreshRequest(models.Model):
+    """That a run's estimates are to be refreshed: many changes in a moment are one request."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="refresh_request")
+    requested_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"refresh of {self.run}"
+
+
+class SignalState(models.TextChoices):
+    OK = "ok"
+    WATCH = "watch"
+    HOLD = "hold"
+
+
+class Signal(models.Model):
+    """Whether reward still means correctness, as the trainer reads it. Append-only: the newest
+    counts."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="signals")
+    state = models.CharField(max_length=10, choices=SignalState.choices)
+    # [{"code", "state", "text"}], the gravest first.
+    reasons = models.JSONField()
+    label_set = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=SignalState.values), name="signal_state_known"
+            ),
+        ]
+        # the newest of a run
+        indexes = [models.Index(fields=["run", "-id"], name="signal_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.run}"
 
 
 class RewardRule(models.TextChoices):

@@ -2,74 +2,137 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from django.db.models import Max, QuerySet
+from django.utils import timezone
 
 from review.accounts.models import Project
 from review.calibration.errors import NoRewardTableError
-from review.calibration.models import Estimate, RewardTable
+from review.calibration.models import AnswersUsed, Estimate, RefreshRequest, RewardTable, Signal
 from review.core.errors import MissingError
-from review.labeling.models import Answer, Label
-from review.labeling.queries import final_labels
+from review.labeling.models import Answer
+from review.labeling.queries import FinalAnswer, final_answers
 from review.runs.models import Run
-from review.sampling.models import Draw, Wave, WaveCell, Window
+from review.sampling.models import Draw, Pick, Wave, WaveCell, Window
 from review.sampling.queries import RunCells, cells_of, closed_waves, frame_counts
 from review.stats import windows as stats
+from review.stats.cells import IntArray
 
-Row = TypeVar("Row", Draw, WaveCell)
+CORRECT: Mapping[str, float] = {
+    Answer.CORRECT: 1.0,
+    Answer.INCORRECT: 0.0,
+    Answer.CANNOT_TELL: np.nan,
+}
+# A request older than this has lost its message.
+OVERDUE_S = 30
 
-CORRECT = {Answer.CORRECT: 1.0, Answer.INCORRECT: 0.0, Answer.CANNOT_TELL: np.nan}
+
+@dataclass(frozen=True, slots=True)
+class AuditedWindow:
+    """A window as the statistics read it, with the rollouts behind its items, in their order."""
+
+    source: Window
+    window: stats.Window
+    wave_rollouts: tuple[IntArray, ...]
+    purposive_rollouts: IntArray
+    # Of the labels (and, negative, the adjudications) behind its answers.
+    label_ids: tuple[int, ...]
+
+    @property
+    def rollouts(self) -> list[int]:
+        parts = (*self.wave_rollouts, self.purposive_rollouts)
+        return [int(rollout) for part in parts for rollout in part]
 
 
-def audited_windows(run: Run, windows: Sequence[Window]) -> list[stats.Window]:
-    """The windows with their closed waves and final labels. Reads O(cells + draws) rows."""
+def audited_windows(run: Run, windows: Sequence[Window]) -> list[AuditedWindow]:
+    """The windows with their closed waves, picks and final answers. Reads O(cells + draws) rows."""
     cells = cells_of(run)
     waves = list(closed_waves(windows))
-    labels = {label.assignment.draw_id: label for label in final_labels(waves)}
-    draws = _by_wave(Draw.objects.filter(wave__in=waves).order_by("prn"))
-    seen = _by_wave(WaveCell.objects.filter(wave__in=waves))
-    return [
-        stats.Window(
-            frame=cells.frame,
-            count_M=cells.array(frame_counts(window)),
-            waves=tuple(
-                _wave(cells, wave, seen[wave.pk], draws[wave.pk], labels)
-                for wave in waves
-                if wave.window_id == window.pk
-            ),
+    answers = final_answers(windows)
+    draws = _grouped(
+        Draw.objects.filter(wave__in=waves)
+        .order_by("prn")
+        .values_list("wave_id", "rollout_id", "cell_id")
+    )
+    seen = _grouped(
+        WaveCell.objects.filter(wave__in=waves).values_list(
+            *("wave_id", "cell_id", "remaining", "stratum", "weight", "p_correct", "p_hack")
         )
-        for window in windows
-    ]
+    )
+    picks = _grouped(
+        Pick.objects.filter(window__in=windows)
+        .order_by("pk")
+        .values_list("window_id", "rollout_id", "cell_id", "known_from")
+    )
+    audited: list[AuditedWindow] = []
+    for window in windows:
+        mine = [wave for wave in waves if wave.window_id == window.pk]
+        picked = picks[window.pk]
+        taken = [*(draws[wave.pk] for wave in mine), picked]
+        audited.append(
+            AuditedWindow(
+                source=window,
+                window=stats.Window(
+                    frame=cells.frame,
+                    count_M=cells.array(frame_counts(window)),
+                    waves=tuple(
+                        _wave(
+                            cells,
+                            wave,
+                            seen[wave.pk],
+                            _items(cells, window.rule_id, draws[wave.pk], answers),
+                        )
+                        for wave in mine
+                    ),
+                    purposive=_items(cells, window.rule_id, picked, answers),
+                    known_from_I=np.array([row[2] for row in picked], dtype=np.int64),
+                ),
+                wave_rollouts=tuple(_first_column(draws[wave.pk]) for wave in mine),
+                purposive_rollouts=_first_column(picked),
+                label_ids=tuple(
+                    id_
+                    for rows in taken
+                    for row in rows
+                    if (answer := answers.get((window.rule_id, row[0])))
+                    for id_ in answer.ids
+                ),
+            )
+        )
+    return audited
 
 
-def _by_wave(rows: Iterable[Row]) -> dict[int, list[Row]]:
-    grouped: dict[int, list[Row]] = defaultdict(list)
-    for row in rows:
-        grouped[row.wave_id].append(row)
+Row = tuple[Any, ...]
+
+
+def _grouped(rows: Iterable[Row]) -> dict[Any, list[Row]]:
+    """The rows' other columns by their first."""
+    grouped: dict[Any, list[Row]] = defaultdict(list)
+    for key, *rest in rows:
+        grouped[key].append(tuple(rest))
     return grouped
 
 
-def _wave(
-    cells: RunCells,
-    wave: Wave,
-    seen: Sequence[WaveCell],
-    draws: Sequence[Draw],
-    labels: dict[int, Label],
-) -> stats.Wave:
+def _first_column(rows: Sequence[Row]) -> IntArray:
+    return np.array([row[0] for row in rows], dtype=np.int64)
+
+
+def _wave(cells: RunCells, wave: Wave, seen: Sequence[Row], items: stats.Items) -> stats.Wave:
     stratum_M = np.full(len(cells.ids), -1, np.int64)
     remaining_M = np.zeros(len(cells.ids), np.int64)
     f_M, q_M = np.full(len(cells.ids), 0.5), np.zeros(len(cells.ids))
     weights: dict[int, float] = {}
-    for row in seen:
-        m = cells.index[row.cell_id]
-        remaining_M[m], f_M[m], q_M[m] = row.remaining, row.p_correct, row.p_hack
-        if row.stratum is not None and row.weight is not None:
-            stratum_M[m] = row.stratum
-            weights[row.stratum] = row.weight
+    for cell_id, remaining, stratum, weight, p_correct, p_hack in seen:
+        m = cells.index[cell_id]
+        remaining_M[m], f_M[m], q_M[m] = remaining, p_correct, p_hack
+        if stratum is not None:
+            stratum_M[m] = stratum
+            weights[stratum] = weight
     return stats.Wave(
         number=wave.number,
         planned=wave.planned,
@@ -78,42 +141,91 @@ def _wave(
         weight_H=np.array([weights[stratum] for stratum in sorted(weights)]),
         f_M=f_M,
         q_M=q_M,
-        items=_items(cells, draws, labels),
+        items=items,
     )
 
 
-def _items(cells: RunCells, draws: Sequence[Draw], labels: dict[int, Label]) -> stats.Items:
-    answers = [labels.get(draw.pk) for draw in draws]
+def _items(
+    cells: RunCells,
+    rule_id: UUID,
+    rows: Sequence[Row],
+    answers: Mapping[tuple[UUID, int], FinalAnswer],
+) -> stats.Items:
+    given = [answers.get((rule_id, row[0])) for row in rows]
     return stats.Items(
-        cell_I=np.array([cells.index[draw.cell_id] for draw in draws], dtype=np.int64),
-        correct_I=np.array(
-            [np.nan if label is None else CORRECT[Answer(label.answer)] for label in answers]
-        ),
-        hack_I=np.array([label is not None and label.is_hack for label in answers], dtype=np.bool_),
+        cell_I=np.array([cells.index[row[1]] for row in rows], dtype=np.int64),
+        correct_I=np.array([np.nan if a is None else CORRECT[a.answer] for a in given], float),
+        hack_I=np.array([a is not None and a.is_hack for a in given], dtype=np.bool_),
+        step_I=np.array([np.nan if a is None or a.step is None else a.step for a in given], float),
     )
 
 
-def label_set(windows: Sequence[Window]) -> str:
-    """SHA-256 over the final labels' ids: the same set of labels gives the same estimates."""
-    ids = final_labels(list(closed_waves(windows))).values_list("pk", flat=True)
-    return hashlib.sha256(",".join(map(str, sorted(ids))).encode()).hexdigest()
+def label_set(audited: Sequence[AuditedWindow]) -> str:
+    """SHA-256 over what was answered: the same answers give the same estimates."""
+    ids = sorted({id_ for part in audited for id_ in part.label_ids})
+    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
+
+
+def overdue_refreshes() -> list[UUID]:
+    """Runs whose requested refresh has not come: its message was lost."""
+    due = timezone.now() - timedelta(seconds=OVERDUE_S)
+    rows = RefreshRequest.objects.filter(requested_at__lt=due)
+    return list(rows.values_list("run_id", flat=True))
 
 
 def newest_estimates(run: Run, window: Window | None = None) -> dict[str, Estimate]:
     """The latest estimate of each estimand: of one window, or of the whole run."""
-    rows = Estimate.objects.filter(run=run, window=window).order_by("estimand", "-pk")
+    rows = Estimate.objects.filter(
+        run=run,
+        window=window,
+        verifier=None,
+        slice=None,
+        policy=None,
+        answers=AnswersUsed.FINAL,
+    ).order_by("estimand", "-pk")
     return {row.estimand: row for row in rows.distinct("estimand")}
 
 
 def newest_window_estimates(run: Run) -> list[Estimate]:
     """The latest estimates of every window, in the order of their steps."""
     rows = (
-        Estimate.objects.filter(run=run, window__isnull=False)
+        Estimate.objects.filter(
+            run=run, window__isnull=False, verifier=None, slice=None, policy=None
+        )
         .select_related("window")
         .order_by("window_id", "estimand", "-pk")
         .distinct("window_id", "estimand")
     )
     return sorted(rows, key=lambda row: (row.window.first_step if row.window else -1, row.estimand))
+
+
+def scorecard(run: Run) -> list[Estimate]:
+    """The run's latest estimates of every verifier, slice and policy, whole first."""
+    rows = (
+        Estimate.objects.filter(run=run, window=None, answers=AnswersUsed.FINAL)
+        .select_related("verifier", "slice", "policy")
+        .order_by("verifier", "slice", "policy", "estimand", "-pk")
+        .distinct("verifier", "slice", "policy", "estimand")
+    )
+    return sorted(
+        rows,
+        key=lambda row: (
+            row.verifier_id or 0,
+            row.slice.name if row.slice else "",
+            row.policy_id or 0,
+            row.estimand,
+        ),
+    )
+
+
+def sensitivity(run: Run) -> dict[str, Estimate]:
+    """The latest estimates that carry the reviewers' own errors, where there are any."""
+    rows = Estimate.objects.filter(run=run, window=None, answers=AnswersUsed.DAWID_SKENE)
+    return {row.estimand: row for row in rows.order_by("estimand", "-pk").distinct("estimand")}
+
+
+def newest_signal(run: Run) -> Signal | None:
+    return run.signals.order_by("-pk").first()
 
 
 def tables_of(run: Run) -> QuerySet[RewardTable]:

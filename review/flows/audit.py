@@ -3,46 +3,60 @@
 Every step is safe to run twice: what has happened already is left alone.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from django.db import transaction
 
-from review.calibration.services import current_beliefs, refresh_estimates
+from review.calibration.services.estimates import (
+    current_beliefs,
+    expected_half_widths,
+    refresh_estimates,
+)
 from review.flows import tasks
-from review.labeling.queries import has_pending
-from review.labeling.services import create_queue, enqueue_wave
+from review.labeling.queries import answered_rollouts, has_pending
+from review.labeling.services.queues import (
+    create_queue,
+    enqueue_picks,
+    enqueue_wave,
+    give_up_rollouts,
+    withdraw_wave,
+)
 from review.runs.models import Run
-from review.sampling.models import AuditRule, RuleState, Wave, WaveState, Window, WindowState
-from review.sampling.services import (
+from review.sampling.models import (
+    AuditRule,
+    Pick,
+    PickCause,
+    RuleState,
+    Wave,
+    WaveState,
+    Window,
+    WindowState,
+)
+from review.sampling.queries import open_wave
+from review.sampling.services.picks import pick_rollouts as store_picks
+from review.sampling.services.rules import (
     NewRule,
-    close_wave,
-    close_window,
     create_rule,
-    draw_wave,
-    extend_windows,
+    finish_rule,
     settle_rule,
     start_rule,
+)
+from review.sampling.services.waves import cancel_wave as give_up_wave
+from review.sampling.services.waves import close_wave, draw_wave, is_spent
+from review.sampling.services.windows import (
+    close_window,
+    extend_windows,
     write_frame,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewAudit:
-    rule: NewRule
-    shows_reference: bool
+from review.sampling.services.windows import end_window as close_early
+from review.verifiers.services import purge_rollouts as blank_rollouts
 
 
 @transaction.atomic
-def create_audit(*, run: Run, new: NewAudit, actor: object) -> AuditRule:
+def create_audit(*, run: Run, new: NewRule, actor: object) -> AuditRule:
     """A draft rule with its queue."""
-    rule = create_rule(run=run, new=new.rule, actor=actor)
-    create_queue(
-        project=run.project,
-        rule=rule,
-        name=new.rule.name,
-        shows_reference=new.shows_reference,
-        actor=actor,
-    )
+    rule = create_rule(run=run, new=new, actor=actor)
+    create_queue(project=run.project, rule=rule, name=new.name, actor=actor)
     return rule
 
 
@@ -67,7 +81,7 @@ def open_windows(*, run: Run) -> None:
 
 def advance_window(*, window: Window) -> None:
     """Close the open wave if it is answered; then draw the next one, or close the window."""
-    wave = Wave.objects.filter(window=window, state=WaveState.OPEN).first()
+    wave = open_wave(window)
     if wave is not None:
         enqueue_wave(wave=wave)
         if has_pending(wave):
@@ -78,15 +92,77 @@ def advance_window(*, window: Window) -> None:
         # was open: an earlier run may have been stopped here, or a label taken back and renewed.
         refresh_estimates(run=window.rule.run, window=window)
         refresh_estimates(run=window.rule.run)
-    next_wave = _draw_next_wave(window)
-    if next_wave is None and not window.waves.filter(state=WaveState.OPEN).exists():
+        run_id = str(window.rule.run_id)
+        transaction.on_commit(lambda: tasks.refresh_soon(run_id), robust=True)
+    _draw_next_wave(window)
+    if open_wave(window) is None and is_spent(window):
         close_window(window=window)
 
 
 @transaction.atomic
 def _draw_next_wave(window: Window) -> Wave | None:
     beliefs = current_beliefs(window.rule.run)
-    wave = draw_wave(window=window, f_M=beliefs.f_M, q_M=beliefs.q_M)
+    wave = draw_wave(
+        window=window,
+        f_M=beliefs.f_M,
+        q_M=beliefs.q_M,
+        targets=None if window.targets else expected_half_widths(window, beliefs),
+    )
     if wave is not None:
         enqueue_wave(wave=wave)
     return wave
+
+
+def cancel_wave(*, wave: Wave, actor: object) -> None:
+    """Give an open wave up: what is answered stays known, the window goes on with a new wave."""
+    with transaction.atomic():
+        _give_up(wave, actor)
+        _advance_after_commit(wave.window)
+
+
+def end_window(*, window: Window, actor: object) -> None:
+    """Close a window before its budget is used up; the wave that is open is in no estimate."""
+    with transaction.atomic():
+        wave = open_wave(window)
+        if wave is not None:
+            _give_up(wave, actor)
+        close_early(window=window, actor=actor)
+
+
+def end_audit(*, rule: AuditRule, actor: object) -> None:
+    """No further window or wave; what is estimated stays."""
+    with transaction.atomic():
+        for window in rule.windows.filter(state=WindowState.OPEN):
+            end_window(window=window, actor=actor)
+        finish_rule(rule=rule, actor=actor)
+
+
+def _give_up(wave: Wave, actor: object) -> None:
+    Window.objects.select_for_update().get(pk=wave.window_id)
+    withdraw_wave(wave=wave)
+    give_up_wave(wave=wave, answered=answered_rollouts(wave), actor=actor)
+
+
+def _advance_after_commit(window: Window) -> None:
+    window_id = str(window.pk)
+    transaction.on_commit(lambda: tasks.advance_window_task.delay(window_id), robust=True)
+
+
+@transaction.atomic
+def pick_rollouts(
+    *, rule: AuditRule, rollouts: Sequence[int], cause: PickCause, note: str = "", actor: object
+) -> list[Pick]:
+    """Queue rollouts for a label beside the sample."""
+    picks = store_picks(rule=rule, rollouts=rollouts, cause=cause, note=note, actor=actor)
+    enqueue_picks(queue=rule.queue, picks=picks)
+    return picks
+
+
+def purge_rollouts(*, run: Run, uids: Sequence[str], actor: object) -> int:
+    """Blank rollouts' texts; what was still to be labelled of them counts as unanswered."""
+    with transaction.atomic():
+        purged = blank_rollouts(run=run, uids=uids, actor=actor)
+        waves = give_up_rollouts(rollouts=purged)
+        for window in Window.objects.filter(waves__in=waves).distinct():
+            _advance_after_commit(window)
+    return len(purged)

@@ -13,6 +13,7 @@ from review.accounts.models import Project
 from review.core.errors import InvalidError
 from review.flows import tasks
 from review.rollouts.errors import DuplicateUidError, SplitGroupError, StepClosedError
+from review.rollouts.models import Rollout
 from review.rollouts.queries import stored_groups, stored_uids
 from review.rollouts.services import NewRollout, copy_rows, store_rollouts
 from review.runs.errors import RunEndedError, UnknownPromptError
@@ -29,8 +30,14 @@ from review.runs.services import (
 from review.verifiers.errors import MissingVerdictError, UnknownVerifierError
 from review.verifiers.models import Channel, Verdict, VerifierVersion
 from review.verifiers.queries import verifiers_of
-from review.verifiers.services import NewVerifier, known_version, register_verifiers
-from trainer.rewards.cells import NORMALISERS, GroupRollout, cells_of_group
+from review.verifiers.services import (
+    NewVerifier,
+    add_verdicts,
+    change_normaliser,
+    known_version,
+    register_verifiers,
+)
+from trainer.rewards.cells import GroupRollout, cells_of_group
 from trainer.verifiers import Outcome
 from trainer.verifiers import Verdict as TrainerVerdict
 
@@ -77,11 +84,6 @@ class IncomingRollout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 def open_run(
     *, project: Project, new: NewRun, verifiers: Sequence[NewVerifier], actor: object
 ) -> tuple[Run, bool]:
-    if new.normaliser not in NORMALISERS:
-        raise InvalidError(
-            "The server does not know this answer normaliser.",
-            fields={"normaliser": f"one of {', '.join(sorted(NORMALISERS))}"},
-        )
     run, is_new = register_run(project=project, new=new, actor=actor)
     register_verifiers(run=run, verifiers=verifiers)
     return run, is_new
@@ -116,9 +118,16 @@ def store_batch(*, run: Run, batch: Sequence[IncomingRollout]) -> None:
 
 @transaction.atomic
 def change_run(
-    *, run: Run, completed_step: int | None, status: RunStatus | None, actor: object
+    *,
+    run: Run,
+    completed_step: int | None,
+    status: RunStatus | None,
+    normaliser: str | None = None,
+    actor: object,
 ) -> Run:
-    """What a trainer says of its run: both, or neither if one is refused."""
+    """What a trainer says of its run: all of it, or nothing if one thing is refused."""
+    if normaliser is not None:
+        run = change_normaliser(run=run, normaliser=normaliser, actor=actor)
     if completed_step is not None:
         run = finish_step(run=run, step=completed_step)
     if status is not None:
@@ -153,13 +162,14 @@ def store_verdicts(
 ) -> None:
     """Another verifier's verdicts on stored rollouts. Cells stay as the ingest gave them.
 
-    A verdict that is stored already stays as it is.
+    A verdict that is stored already stays as it is. Of a purged rollout none quotes an answer.
     """
     run = lock_run(run)
-    ids = dict(run.rollouts.filter(uid__in={uid for uid, _ in verdicts}).values_list("uid", "pk"))
+    rows = run.rollouts.filter(uid__in={uid for uid, _ in verdicts})
+    judged = {row.uid: row for row in rows.only("run", "uid", "purged_at")}
     versions: dict[str, VerifierVersion] = {}
     for position, (uid, verdict) in enumerate(verdicts):
-        if uid not in ids:
+        if uid not in judged:
             raise InvalidError(
                 "A verdict is about a rollout that the run does not have.",
                 fields={f"verdicts[{position}].rollout": uid},
@@ -169,23 +179,27 @@ def store_verdicts(
             versions[name] = known_version(
                 project=run.project, name=verdict.verifier, version=verdict.version, channel=channel
             )
-    Verdict.objects.bulk_create(
-        [
-            Verdict(
-                rollout_id=ids[uid],
-                verifier=versions[_verifier_name(verdict)],
-                outcome=verdict.outcome.value,
-                score=verdict.score,
-                extracted=verdict.extracted,
-                path=verdict.path,
-                form=verdict.form,
-                candidates=verdict.candidates,
-                seconds=verdict.seconds,
-                detail=verdict.detail,
-            )
+    add_verdicts(
+        verdicts=[
+            _late_verdict(judged[uid], versions[_verifier_name(verdict)], verdict)
             for uid, verdict in verdicts
-        ],
-        ignore_conflicts=True,
+        ]
+    )
+
+
+def _late_verdict(rollout: Rollout, verifier: VerifierVersion, said: IncomingVerdict) -> Verdict:
+    is_purged = rollout.purged_at is not None
+    return Verdict(
+        rollout=rollout,
+        verifier=verifier,
+        outcome=said.outcome.value,
+        score=said.score,
+        extracted=None if is_purged else said.extracted,
+        path=said.path,
+        form=said.form,
+        candidates=said.candidates,
+        seconds=said.seconds,
+        detail="" if is_purged else said.detail,
     )
 
 

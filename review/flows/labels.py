@@ -6,9 +6,13 @@ from django.db import transaction
 
 from review.accounts.models import User
 from review.flows import tasks
-from review.labeling import services
-from review.labeling.models import Assignment, Label, SkipReason
+from review.labeling.models import Adjudication, Assignment, Cause, Label, Queue, SkipReason
 from review.labeling.queries import has_pending
+from review.labeling.services import labels as services
+from review.labeling.services import reviews
+from review.rollouts.models import Rollout
+from review.sampling.models import Wave
+from review.sampling.queries import wave_that_drew
 
 
 def commit_label(
@@ -42,14 +46,43 @@ def skip_item(
         _advance_when_answered(assignment)
 
 
+def adjudicate(
+    *, queue: Queue, rollout: Rollout, decided_by: User, new: services.NewLabel, reason: str
+) -> Adjudication:
+    """Settle labels that disagree; it may be the last thing that a wave waits for."""
+    services.check_label(rollout, new)
+    with transaction.atomic():
+        decision = reviews.adjudicate(
+            queue=queue,
+            rollout=rollout,
+            decided_by=decided_by,
+            answer=new.answer,
+            earliest_wrong_step=new.earliest_wrong_step,
+            has_no_wrong_step=new.has_no_wrong_step,
+            is_hack=new.is_hack,
+            reason=reason,
+        )
+        wave = wave_that_drew(queue.rule, rollout)
+        _advance_after_commit(wave, str(queue.rule.run_id))
+    return decision
+
+
 def _advance_when_answered(assignment: Assignment) -> None:
-    """After the commit: of two last answers at once, the later one sees the other's."""
-    window_id = str(assignment.draw.window_id)
-    wave = assignment.wave
+    if assignment.cause != Cause.GOLD:
+        _advance_after_commit(assignment.wave, str(assignment.queue.rule.run_id))
+
+
+def _advance_after_commit(wave: Wave | None, run_id: str) -> None:
+    """After the commit: of two last answers at once, the later one sees the other's.
+
+    A pick, or an item of a wave that is closed already, changes estimates but draws nothing.
+    """
 
     def advance() -> None:
-        if not has_pending(wave):
-            tasks.advance_window_task.delay(window_id)
+        if wave is None or not wave.is_open:
+            tasks.refresh_soon(run_id)
+        elif not has_pending(wave):
+            tasks.advance_window_task.delay(str(wave.window_id))
 
     # Robust: with the broker away the label is stored, and the sweep finds the wave.
     transaction.on_commit(advance, robust=True)

@@ -26,8 +26,7 @@ from review.labeling.models import Queue
 from review.runs.models import Run
 from review.runs.services import NewRun
 from review.sampling.models import AuditRule, RuleState
-from review.sampling.services import NewRule
-from review.stats.design import COMPROMISE
+from review.sampling.services.rules import NewRule, RuleSettings, default_waves
 from review.verifiers.services import NewVerifier
 from trainer.verifiers import build
 
@@ -251,29 +250,32 @@ def _rules(plan: Plan, config: dict[str, dict[str, Any]]) -> list[NewRule]:
         NewRule(
             name=f"{plan.audit}: steps 1 to {warm_up}",
             first_step=1,
-            last_step=warm_up,
             window_steps=warm_up,
-            budget=96,
-            waves=4,
-            focus=COMPROMISE,
+            settings=_settings(last_step=warm_up, budget=96),
         ),
         NewRule(
             name=f"{plan.audit}: every ten steps after",
             first_step=warm_up + 1,
-            last_step=None,
             window_steps=10,
-            budget=48,
-            waves=4,
-            focus=COMPROMISE,
+            settings=_settings(last_step=None, budget=48),
         ),
     ]
+
+
+def _settings(*, last_step: int | None, budget: int) -> RuleSettings:
+    """No second reviews: whoever tries the demo is one person."""
+    return RuleSettings(
+        last_step=last_step,
+        budget=budget,
+        waves=default_waves(budget),
+        reviews_contradictions=False,
+        second_review_share=0.0,
+    )
 
 
 def _audit(run: Run, new: NewRule, *, actor: User) -> AuditRule:
     known = AuditRule.objects.filter(run=run, name=new.name).select_related("queue").first()
     if known is not None:
         return known
-    rule = audit.create_audit(
-        run=run, new=audit.NewAudit(rule=new, shows_reference=True), actor=actor
-    )
+    rule = audit.create_audit(run=run, new=new, actor=actor)
     return audit.start_audit(rule=rule, actor=actor)

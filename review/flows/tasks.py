@@ -2,6 +2,9 @@
 
 from django.db import OperationalError
 
+from review.calibration.queries import overdue_refreshes
+from review.calibration.services.estimates import request_refresh
+from review.calibration.services.scorecard import refresh_run
 from review.celery import app
 from review.flows import audit
 from review.runs.models import Run
@@ -18,6 +21,21 @@ def advance_window_task(window_id: str) -> None:
     audit.advance_window(window=Window.objects.select_related("rule__run").get(pk=window_id))
 
 
+# Changes within so many seconds share one refresh.
+REFRESH_AFTER_S = 2
+
+
+def refresh_soon(run_id: str) -> None:
+    """Refresh the run's estimates, once for all changes of the next moments."""
+    if request_refresh(run_id=run_id):
+        refresh_run_task.apply_async((run_id,), countdown=REFRESH_AFTER_S)
+
+
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+def refresh_run_task(run_id: str) -> None:
+    refresh_run(run=Run.objects.get(pk=run_id))
+
+
 @app.task
 def sweep_task() -> None:
     """What a lost message left standing: every window that could be further on is looked at."""
@@ -29,3 +47,5 @@ def sweep_task() -> None:
         open_windows_task.delay(str(run_id))
     for window_id in Window.objects.filter(state=WindowState.OPEN).values_list("pk", flat=True):
         advance_window_task.delay(str(window_id))
+    for run_id in overdue_refreshes():
+        refresh_run_task.delay(str(run_id))

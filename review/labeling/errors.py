@@ -23,3 +23,7 @@ class InvalidLabelError(InvalidError):
     """The label contradicts itself or the item."""
 
     code = "invalid_label"
+
+
+class AdjudicationRefusedError(ConflictError):
+    """These labels cannot be settled by you, or need no settling."""

@@ -1,4 +1,4 @@
-"""Queues, assignments with their leases, and labels: what humans said."""
+"""Queues, assignments with their leases, labels and adjudications: what humans said."""
 
 import uuid
 
@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from review.accounts.models import Project
+from review.rollouts.models import Rollout
 from review.sampling.models import AuditRule, Draw, Wave
 
 
@@ -16,7 +17,6 @@ class Queue(models.Model):
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="queues")
     rule = models.OneToOneField(AuditRule, on_delete=models.PROTECT, related_name="queue")
     name = models.CharField(max_length=200)
-    shows_reference = models.BooleanField(default=True)
     lease_seconds = models.PositiveIntegerField(default=900)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -28,21 +28,41 @@ class AssignmentState(models.TextChoices):
     OPEN = "open"
     LEASED = "leased"
     DONE = "done"
-    # Enough reviewers have passed on it: nonresponse.
+    # Enough reviewers have passed on it, or its text is gone: nonresponse.
     SKIPPED = "skipped"
+    # Not wanted any more: its wave was cancelled, or the label that called for it taken back.
+    WITHDRAWN = "withdrawn"
 
 
+class Cause(models.TextChoices):
+    """Why a rollout is in a queue. A reviewer never learns it."""
+
+    DRAW = "draw", "drawn"
+    PICK = "pick", "picked on purpose"
+    # Second reviews: by chance, or since the first label contradicts the verdict.
+    RANDOM = "random", "random second review"
+    CONTRADICTION = "contradiction", "second review of a contradiction"
+    TIE_BREAK = "tie_break", "third review of a disagreement"
+    # The answer is known: it tells how good the reviewer is.
+    GOLD = "gold", "known answer"
+
+
+SECOND_REVIEWS = (Cause.RANDOM, Cause.CONTRADICTION)
 PENDING = (AssignmentState.OPEN, AssignmentState.LEASED)
 
 
 class Assignment(models.Model):
-    """A queue item: one review slot of one draw, leased to one reviewer at a time."""
+    """A queue item: one review slot of one rollout, leased to one reviewer at a time."""
 
     # Opaque on purpose: a client's own uid may hold a model's name.
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="assignments")
-    wave = models.ForeignKey(Wave, on_delete=models.PROTECT, related_name="assignments")
-    draw = models.ForeignKey(Draw, on_delete=models.PROTECT, related_name="assignments")
+    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="assignments")
+    cause = models.CharField(max_length=15, choices=Cause.choices, default=Cause.DRAW)
+    # Null: a purposive pick, which belongs to no wave.
+    wave = models.ForeignKey(Wave, on_delete=models.PROTECT, null=True, related_name="assignments")
+    # Null: picked, or mixed in as gold.
+    draw = models.ForeignKey(Draw, on_delete=models.PROTECT, null=True, related_name="assignments")
     slot = models.PositiveSmallIntegerField(default=1)
     # Fixed at the draw; PRN order inside a stratum, so nobody picks the easy ones first.
     rank = models.BigIntegerField()
@@ -57,7 +77,15 @@ class Assignment(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["draw", "slot"], name="assignment_slot_once"),
+            # Also the index for "has this reviewer answered this rollout in another slot?".
+            models.UniqueConstraint(
+                fields=["queue", "rollout", "slot"],
+                condition=~Q(cause="gold") & ~Q(state="withdrawn"),
+                name="assignment_slot_once",
+            ),
+            models.UniqueConstraint(
+                fields=["wave", "rollout"], condition=Q(cause="gold"), name="gold_once_per_wave"
+            ),
             models.UniqueConstraint(fields=["queue", "rank"], name="assignment_rank_once"),
             # Two tabs of one reviewer show the same item.
             models.UniqueConstraint(
@@ -67,6 +95,9 @@ class Assignment(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(state__in=AssignmentState.values), name="assignment_state_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(cause__in=Cause.values), name="assignment_cause_known"
             ),
             models.CheckConstraint(
                 condition=~Q(state="leased")
@@ -194,3 +225,57 @@ class Skip(models.Model):
 
     def __str__(self) -> str:
         return f"{self.reason} by {self.reviewer}"
+
+
+class Adjudication(models.Model):
+    """A decision between labels that disagree; it is the rollout's final answer. Append-only."""
+
+    queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="adjudications")
+    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="adjudications")
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="adjudications"
+    )
+    answer = models.CharField(max_length=12, choices=Answer.choices)
+    earliest_wrong_step = models.PositiveIntegerField(null=True)
+    has_no_wrong_step = models.BooleanField(default=False)
+    is_hack = models.BooleanField(default=False)
+    reason = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(answer__in=Answer.values), name="adjudication_answer_known"
+            ),
+        ]
+        # the newest decision about a rollout
+        indexes = [
+            models.Index(fields=["queue", "rollout", "-id"], name="adjudication_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.answer} by {self.decided_by}"
+
+
+class GoldItem(models.Model):
+    """A rollout whose answer is known for certain."""
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="gold_items")
+    rollout = models.OneToOneField(Rollout, on_delete=models.PROTECT, related_name="gold_item")
+    answer = models.CharField(
+        max_length=12, choices=[(Answer.CORRECT, "correct"), (Answer.INCORRECT, "incorrect")]
+    )
+    is_hack = models.BooleanField(default=False)
+    set_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(answer__in=[Answer.CORRECT, Answer.INCORRECT]),
+                name="gold_answer_decided",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.answer}: rollout {self.rollout_id}"

@@ -23,3 +23,25 @@ class DuplicateUidError(InvalidError):
     """A uid stands twice in the batch."""
 
     code = "duplicate_uid"
+
+
+class InvalidSliceError(InvalidError):
+    """The slice's conditions break a rule."""
+
+    code = "invalid_slice"
+
+
+class SliceConflictError(ConflictError):
+    """The project has a slice of this name."""
+
+
+class SliceInUseError(ConflictError):
+    """The slice is in use: what is said of it would lose its meaning."""
+
+    code = "slice_in_use"
+
+
+class UnknownRolloutError(InvalidError):
+    """The run has no rollout of this uid."""
+
+    code = "unknown_rollout"

@@ -1,7 +1,13 @@
-"""Groups of rollouts, each rollout with its steps, cell and answer class. Append-only."""
+"""Groups of rollouts, each rollout with its steps, cell and answer class; slices of them.
+
+Append-only; a purge blanks a rollout's texts and leaves its row.
+"""
+
+import uuid
 
 from django.db import models
 
+from review.accounts.models import Project
 from review.runs.models import Policy, Prompt, Run
 
 
@@ -55,6 +61,8 @@ class Rollout(models.Model):
     # [[start, end], ...]: the numbered steps as character offsets into the last message.
     steps = models.JSONField()
     tokens = models.PositiveIntegerField(null=True)
+    # 0 to 5, cut at slices.LENGTH_EDGES.
+    length_bin = models.PositiveSmallIntegerField()
     is_truncated = models.BooleanField(default=False)
     is_probe_hit = models.BooleanField(default=False)
     # What the trainer rewarded it with, and by which table (null: the raw verdict). A null reward
@@ -62,6 +70,8 @@ class Rollout(models.Model):
     reward = models.FloatField(null=True)
     table_version = models.PositiveIntegerField(null=True)
     received_at = models.DateTimeField(auto_now_add=True)
+    # When its texts were blanked; all else about it stays, so that no count or weight changes.
+    purged_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -86,13 +96,15 @@ class CellCount(models.Model):
     policy = models.ForeignKey(Policy, on_delete=models.CASCADE, related_name="counts")
     source = models.CharField(max_length=120)
     length_bin = models.PositiveSmallIntegerField()
+    difficulty = models.PositiveSmallIntegerField(null=True)
     rollouts = models.BigIntegerField()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["run", "block", "cell", "policy", "source", "length_bin"],
+                fields=["run", "block", "cell", "policy", "source", "length_bin", "difficulty"],
                 name="cell_count_once",
+                nulls_distinct=False,
             ),
         ]
 
@@ -118,3 +130,23 @@ class StepSummary(models.Model):
 
     def __str__(self) -> str:
         return f"step {self.step} of {self.run}"
+
+
+class Slice(models.Model):
+    """A named condition over fields fixed at ingest. Immutable: what uses it keeps its meaning."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="slices")
+    name = models.CharField(max_length=100)
+    # [{"field", "op", "value"}], all of which must hold.
+    conditions = models.JSONField()
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="slice_name_once_per_project"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

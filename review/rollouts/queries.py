@@ -1,12 +1,21 @@
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Max, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from review.accounts.models import Project
-from review.rollouts.models import Group, Rollout, StepSummary
+from review.core.errors import MissingError
+from review.rollouts.models import Group, Rollout, Slice, StepSummary
+from review.rollouts.slices import (
+    Conditions,
+    cell_mask,
+    has_cell_conditions,
+    rows_of_counts,
+    rows_of_rollouts,
+)
 from review.runs.models import Run
+from trainer.rewards.cells import Cell as CellFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +68,60 @@ def run_totals(project: Project) -> dict[UUID, RunTotals]:
 
 def step_summaries(run: Run) -> list[StepSummary]:
     return list(run.step_summaries.order_by("step"))
+
+
+def slices_of(project: Project) -> QuerySet[Slice]:
+    return Slice.objects.filter(project=project).order_by("name")
+
+
+def slice_in_project(project: Project, slice_id: UUID) -> Slice:
+    """The slice, if it is the project's; another project's slice does not exist here."""
+    slice_ = Slice.objects.filter(project=project, pk=slice_id).first()
+    if slice_ is None:
+        raise MissingError("There is no such slice in this project.")
+    return slice_
+
+
+def counts_per_cell(
+    run: Run, first_step: int, last_step: int, conditions: Conditions = ()
+) -> dict[int, int]:
+    """Rollouts of the steps, both included, that meet the conditions: by cell, where any.
+
+    Reads the kept counts. Steps that cut a block of the run are counted rollout by rollout.
+    """
+    cells = cells_inside(run, conditions)
+    if blocks := blocks_between(run, first_step, last_step):
+        inside = blocks & rows_of_counts(conditions, step_block=run.step_block)
+        counts = run.cell_counts.filter(inside, cells).values_list("cell")
+        return {cell: int(total) for cell, total in counts.annotate(total=Sum("rollouts"))}
+    inside = rows_of_rollouts(conditions, step_block=run.step_block)
+    rows = run.rollouts.filter(inside, cells, step__range=(first_step, last_step))
+    return dict(rows.values_list("cell").annotate(total=Count("pk")))
+
+
+def blocks_between(run: Run, first_step: int, last_step: int, *, at: str = "") -> Q | None:
+    """The steps as whole blocks of the run's counts; None if they are not."""
+    if first_step % run.step_block or (last_step + 1) % run.step_block:
+        return None
+    blocks = (first_step // run.step_block, last_step // run.step_block)
+    return Q((f"{at}block__range", blocks))
+
+
+def cells_inside(run: Run, conditions: Conditions, *, at: str = "") -> Q:
+    """The conditions on cells, for rows that have one (or that point at such, under `at`)."""
+    if not has_cell_conditions(conditions):
+        return Q()
+    cells = list(run.cells.values_list("pk", "key"))
+    mask = cell_mask(conditions, [CellFeatures.parse(key) for _, key in cells])
+    inside = [pk for (pk, _), is_inside in zip(cells, mask, strict=True) if is_inside]
+    return Q((f"{at}cell__in", inside))
+
+
+def rollouts_inside(run: Run, rollout_ids: Collection[int], conditions: Conditions) -> set[int]:
+    """Those of the run's rollouts that meet all conditions."""
+    selected = rows_of_rollouts(conditions, step_block=run.step_block)
+    rows = run.rollouts.filter(selected, pk__in=rollout_ids).values_list("pk", "cell__key")
+    keys = {key: CellFeatures.parse(key) for key in {key for _, key in rows}}
+    mask = cell_mask(conditions, list(keys.values()))
+    inside = {key for key, is_inside in zip(keys, mask, strict=True) if is_inside}
+    return {pk for pk, key in rows if key in inside}

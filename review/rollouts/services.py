@@ -1,4 +1,4 @@
-"""Append-only storage of rollouts: COPY for the rows, upserts for the counts."""
+"""Append-only storage of rollouts: COPY for the rows, upserts for the counts. Slices of them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,20 +6,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
 
-from review.rollouts.errors import TooManyCellsError
-from review.rollouts.models import Cell, Group, Rollout
+from review.accounts.models import Project
+from review.core.models import record_event
+from review.rollouts.errors import (
+    InvalidSliceError,
+    SliceConflictError,
+    SliceInUseError,
+    TooManyCellsError,
+)
+from review.rollouts.models import Cell, Group, Rollout, Slice
 from review.rollouts.segmentation import segment
+from review.rollouts.slices import Conditions, is_storable, length_bin, parse
 from review.runs.models import Policy, Prompt, Run
 
-# Upper edges of the length bins, in tokens (a quarter of the characters where tokens are unknown).
-LENGTH_EDGES = (64, 256, 1024, 4096, 16384)
-
+# What stands where a purged rollout's messages stood.
+NO_MESSAGES = [{"role": "assistant", "content": ""}]
 
 # Everything statistical costs in proportion to a run's cells: tokens made up anew for each rollout
 # are a verifier's mistake.
 MOST_CELLS = 10_000
+MOST_NAME = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +55,7 @@ class NewRollout:
 
     @property
     def length_bin(self) -> int:
-        length = self.tokens if self.tokens is not None else len(self.text) // 4
-        return sum(length >= edge for edge in LENGTH_EDGES)
+        return length_bin(self.tokens, self.text)
 
 
 def store_rollouts(*, run: Run, rollouts: Sequence[NewRollout]) -> list[int]:
@@ -87,8 +96,8 @@ def copy_rows(model: type[Any], columns: Sequence[str], rows: Iterable[Sequence[
 
 COLUMNS = (
     *("id", "run_id", "step", "uid", "group_id", "policy_id", "cell_id", "answer_class"),
-    *("messages", "steps", "tokens", "is_truncated", "is_probe_hit", "reward"),
-    *("table_version", "received_at"),
+    *("messages", "steps", "tokens", "length_bin", "is_truncated", "is_probe_hit"),
+    *("reward", "table_version", "received_at"),
 )
 
 
@@ -98,7 +107,7 @@ def _row(
     return (
         *(id_, run.pk, new.step, new.uid, groups[new.group].pk, new.policy.pk),
         *(cells[new.cell_key].pk, new.answer_class),
-        *(_json(new.messages), _json(segment(new.text)), new.tokens),
+        *(_json(new.messages), _json(segment(new.text)), new.tokens, new.length_bin),
         *(new.is_truncated, new.is_probe_hit, new.reward, new.table_version, "now"),
     )
 
@@ -133,6 +142,7 @@ def _count_cells(run: Run, rollouts: Sequence[NewRollout], cells: Mapping[str, C
             new.policy.pk,
             new.prompt.source,
             new.length_bin,
+            new.prompt.difficulty,
         )
         for new in rollouts
     )
@@ -140,12 +150,12 @@ def _count_cells(run: Run, rollouts: Sequence[NewRollout], cells: Mapping[str, C
         cursor.executemany(
             """
             INSERT INTO rollouts_cellcount AS kept
-                (run_id, block, cell_id, policy_id, source, length_bin, rollouts)
-            VALUES (%s, %s, %s, %s, %s, %s, %s)
+                (run_id, block, cell_id, policy_id, source, length_bin, difficulty, rollouts)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT ON CONSTRAINT cell_count_once
             DO UPDATE SET rollouts = kept.rollouts + excluded.rollouts
             """,
-            [(run.pk, *key, count) for key, count in sorted(counts.items())],
+            [(run.pk, *key, count) for key, count in counts.items()],
         )
 
 
@@ -174,3 +184,56 @@ def _summary(rows: Sequence[NewRollout]) -> tuple[int, int, int, int | None]:
     accepted = sum(new.is_accepted for new in rows)
     abstained = sum(new.table_version is not None and new.reward is None for new in rows)
     return len(rows), accepted, abstained, max(versions, default=None)
+
+
+@transaction.atomic
+def blank_texts(*, rollout_ids: Sequence[int]) -> None:
+    """Leave of the rollouts' texts nothing but that they were there. The rest of the row stays."""
+    Rollout.objects.filter(pk__in=rollout_ids).update(
+        messages=NO_MESSAGES, steps=[], answer_class=None, purged_at=timezone.now()
+    )
+
+
+def set_answer_classes(*, classes: Mapping[int, str | None]) -> None:
+    """Give rollouts, by id, other answer classes."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE rollouts_rollout AS rollout SET answer_class = given.answer_class
+            FROM unnest(%s::bigint[], %s::text[]) AS given (id, answer_class)
+            WHERE rollout.id = given.id
+            """,
+            [list(classes), list(classes.values())],
+        )
+
+
+@transaction.atomic
+def create_slice(*, project: Project, name: str, conditions: Conditions, actor: object) -> Slice:
+    """Store a slice; its conditions are refused where they break a rule."""
+    if not (name.strip() and len(name) <= MOST_NAME and is_storable(name)):
+        raise InvalidSliceError(fields={"name": f"1 to {MOST_NAME} characters"})
+    parsed = parse(conditions)
+    if not parsed:
+        raise InvalidSliceError(fields={"conditions": "at least one"})
+    slice_, is_new = Slice.objects.get_or_create(
+        project=project,
+        name=name,
+        defaults={
+            "conditions": [condition.to_json() for condition in parsed],
+            "created_by": str(actor),
+        },
+    )
+    if not is_new:
+        raise SliceConflictError(fields={"name": "is taken"})
+    record_event(actor=actor, action="slice created", subject=slice_, name=name)
+    return slice_
+
+
+@transaction.atomic
+def delete_slice(*, slice_: Slice, actor: object) -> None:
+    """Delete a slice that nothing refers to."""
+    record_event(actor=actor, action="slice deleted", subject=slice_, name=slice_.name)
+    try:
+        slice_.delete()
+    except ProtectedError:
+        raise SliceInUseError from None

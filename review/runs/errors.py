@@ -23,3 +23,7 @@ class RunEndedError(ConflictError):
 
 class StepOrderError(InvalidError):
     """A completed step cannot be taken back."""
+
+
+class UnknownNormaliserError(InvalidError):
+    """The server does not know this answer normaliser."""

@@ -84,6 +84,8 @@ class Prompt(models.Model):
     source = models.CharField(max_length=120, default="", blank=True)
     licence = models.CharField(max_length=60, default="", blank=True)
     released_on = models.DateField(null=True)
+    # The source's own level, 0 to 100. Null: the source gives none.
+    difficulty = models.PositiveSmallIntegerField(null=True)
     split = models.CharField(max_length=10, choices=Split.choices, default=Split.TRAIN)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -92,6 +94,10 @@ class Prompt(models.Model):
             models.UniqueConstraint(fields=["run", "uid"], name="prompt_uid_once_per_run"),
             models.CheckConstraint(
                 condition=models.Q(split__in=Split.values), name="prompt_split_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(difficulty=None) | models.Q(difficulty__lte=100),
+                name="prompt_difficulty_in_range",
             ),
         ]
 

@@ -7,9 +7,15 @@ from django.db import transaction
 
 from review.accounts.models import Project
 from review.core.models import record_event
-from review.runs.errors import PromptConflictError, RunConflictError, StepOrderError
+from review.runs.errors import (
+    PromptConflictError,
+    RunConflictError,
+    StepOrderError,
+    UnknownNormaliserError,
+)
 from review.runs.models import Policy, Prompt, Run, RunStatus
 from review.runs.queries import prompts_by_uid
+from trainer.rewards.cells import NORMALISERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +39,13 @@ class NewPrompt:
     licence: str
     released_on: date | None
     split: str
+    difficulty: int | None = None
 
 
 @transaction.atomic
 def register_run(*, project: Project, new: NewRun, actor: object) -> tuple[Run, bool]:
     """Store the run; the same uid again answers the stored one, unless it differs."""
+    refuse_unknown_normaliser(new.normaliser)
     run, is_new = Run.objects.get_or_create(
         project=project,
         uid=new.uid,
@@ -56,6 +64,13 @@ def register_run(*, project: Project, new: NewRun, actor: object) -> tuple[Run, 
         if getattr(run, field) != getattr(new, field):
             raise RunConflictError(fields={field: f"is {getattr(run, field)!r} in the stored run"})
     return run, is_new
+
+
+def refuse_unknown_normaliser(name: str) -> None:
+    if name not in NORMALISERS:
+        raise UnknownNormaliserError(
+            fields={"normaliser": f"one of {', '.join(sorted(NORMALISERS))}"}
+        )
 
 
 def lock_run(run: Run) -> Run:
@@ -103,6 +118,7 @@ def store_prompts(*, run: Run, prompts: Sequence[NewPrompt]) -> None:
                 licence=new.licence,
                 released_on=new.released_on,
                 split=new.split,
+                difficulty=new.difficulty,
             )
             # In one order for all writers: two batches at once never wait for each other in a ring.
             for new in sorted(prompts, key=lambda new: new.uid)

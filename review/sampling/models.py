@@ -1,13 +1,15 @@
-"""Audit rules, their windows with frame rows, waves, and draws with their stored weights."""
+"""Audit rules with their versions, windows with frame rows, waves, draws with their weights."""
 
 import secrets
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from review.rollouts.models import Cell, Rollout
+from review.rollouts.models import Cell, Rollout, Slice
 from review.runs.models import Run
+from review.verifiers.models import RunVerifier
 
 
 def window_secret() -> bytes:
@@ -22,34 +24,21 @@ class RuleState(models.TextChoices):
 
 
 class AuditRule(models.Model):
-    """What a lead configures: which steps to audit, with how many labels, aimed at what."""
+    """What a lead configures: which steps of a run to audit, with the settings of its versions."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="audit_rules")
     name = models.CharField(max_length=200)
     state = models.CharField(max_length=10, choices=RuleState.choices, default=RuleState.DRAFT)
     first_step = models.IntegerField()
-    # Null: a window every window_steps, for as long as the run goes on.
-    last_step = models.IntegerField(null=True)
     window_steps = models.PositiveIntegerField()
-    # Labels per window.
-    budget = models.PositiveIntegerField()
-    waves = models.PositiveSmallIntegerField(default=4)
-    # {"recall": weight, "fpr": ..., "accuracy": ..., "hack_rate": ...}
-    focus = models.JSONField()
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=Q(first_step__gte=0)
-                & (Q(last_step=None) | Q(last_step__gte=F("first_step"))),
-                name="rule_steps_in_order",
-            ),
-            models.CheckConstraint(
-                condition=Q(window_steps__gte=1, budget__gte=1, waves__gte=1),
-                name="rule_sizes_positive",
+                condition=Q(first_step__gte=0, window_steps__gte=1), name="rule_windows_sensible"
             ),
             models.CheckConstraint(
                 condition=Q(state__in=RuleState.values), name="rule_state_known"
@@ -58,6 +47,98 @@ class AuditRule(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def current(self) -> "RuleVersion":
+        """The newest version: the settings of the next wave. Free where versions are prefetched."""
+        return max(self.versions.all(), key=lambda version: version.number)
+
+
+class BudgetPer(models.TextChoices):
+    WINDOW = "window", "per window"
+    DAY = "day", "per day"
+
+
+class RuleVersion(models.Model):
+    """A rule's settings. Immutable: a change is a new version, which the next wave follows."""
+
+    rule = models.ForeignKey(AuditRule, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    # Null: a window every window_steps, for as long as the run goes on.
+    last_step = models.IntegerField(null=True)
+    # Labels.
+    budget = models.PositiveIntegerField()
+    budget_per = models.CharField(
+        max_length=10, choices=BudgetPer.choices, default=BudgetPer.WINDOW
+    )
+    # In so many waves the budget is drawn.
+    waves = models.PositiveSmallIntegerField(default=4)
+    # {"recall": weight, "fpr": ..., "accuracy": ..., "hack_rate": ...}
+    focus = models.JSONField()
+    # Aim at the differences between the audited verifiers, not at each.
+    is_ranking = models.BooleanField(default=False)
+    # The share of each wave that is spread in proportion over everything.
+    floor = models.FloatField(default=0.15)
+    # None: the run's primary verifier.
+    verifiers = models.ManyToManyField(RunVerifier, related_name="+")
+    # Slices of interest.
+    slices = models.ManyToManyField(Slice, through="RuleSlice", related_name="rule_versions")
+    # A label that contradicts the verdict gets a second blind review.
+    reviews_contradictions = models.BooleanField(default=True)
+    # The share of draws that get a second review whatever the first one says.
+    second_review_share = models.FloatField(default=0.1)
+    # The share of known answers mixed into the queue.
+    gold_share = models.FloatField(default=0.0)
+    shows_reference = models.BooleanField(default=True)
+    # None: every reviewer of the project.
+    reviewers = models.ManyToManyField(settings.AUTH_USER_MODEL, related_name="+")
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["rule", "number"], name="rule_version_once"),
+            models.CheckConstraint(
+                condition=Q(budget__gte=1, waves__gte=1), name="rule_version_sizes_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(budget_per__in=BudgetPer.values), name="rule_version_budget_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    floor__gte=0,
+                    floor__lte=1,
+                    second_review_share__gte=0,
+                    second_review_share__lte=1,
+                    gold_share__gte=0,
+                    gold_share__lte=0.5,
+                ),
+                name="rule_version_shares_in_range",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.number} of {self.rule}"
+
+    @property
+    def has_second_reviews(self) -> bool:
+        return self.reviews_contradictions or self.second_review_share > 0
+
+
+class RuleSlice(models.Model):
+    """A slice of interest of a version: a slice in use is not deleted."""
+
+    version = models.ForeignKey(RuleVersion, on_delete=models.CASCADE, related_name="+")
+    slice = models.ForeignKey(Slice, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["version", "slice"], name="rule_slice_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slice} in {self.version}"
 
 
 class WindowState(models.TextChoices):
@@ -81,6 +162,11 @@ class Window(models.Model):
     # Keys the PRNs: whoever trains the policy must not be able to foresee the sample.
     secret = models.BinaryField(default=window_secret, editable=False)
     frame_size = models.BigIntegerField(null=True)
+    # {estimand: half width}: what the budget was expected to give, fixed before the first wave.
+    # Monitor intervals are tightest there.
+    targets = models.JSONField(default=dict)
+    # A lead ended it before its budget was used up.
+    is_ended_early = models.BooleanField(default=False)
     closed_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -143,6 +229,8 @@ class Wave(models.Model):
     """One draw of a window, with everything the estimator needs of the moment it was made."""
 
     window = models.ForeignKey(Window, on_delete=models.CASCADE, related_name="waves")
+    # The settings that it was drawn by, and that its items follow.
+    version = models.ForeignKey(RuleVersion, on_delete=models.PROTECT, related_name="+")
     number = models.PositiveSmallIntegerField()
     # Labels planned at the draw (n_b): the wave's weight, also after nonresponse.
     planned = models.PositiveIntegerField()
@@ -166,6 +254,10 @@ class Wave(models.Model):
 
     def __str__(self) -> str:
         return f"wave {self.number}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == WaveState.OPEN
 
 
 class WaveCell(models.Model):
@@ -206,9 +298,43 @@ class Draw(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["window", "rollout"], name="draw_once_per_window"),
+            # Not once per window: what a cancelled wave left unanswered can be drawn again.
+            models.UniqueConstraint(fields=["wave", "rollout"], name="draw_once_per_wave"),
             models.CheckConstraint(condition=Q(weight__gte=1), name="draw_weight_at_least_one"),
         ]
 
     def __str__(self) -> str:
         return f"rollout {self.rollout_id} in {self.wave}"
+
+
+class PickCause(models.TextChoices):
+    LEAD = "lead", "a lead's choice"
+    APPEAL = "appeal"
+    REWARD = "reward", "worth most to the reward"
+    # Answered in a wave that was cancelled afterwards.
+    CANCELLED = "cancelled", "from a cancelled wave"
+
+
+class Pick(models.Model):
+    """A rollout labelled on purpose: known to later waves, never in their sampled part."""
+
+    window = models.ForeignKey(Window, on_delete=models.PROTECT, related_name="picks")
+    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="picks")
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="+")
+    cause = models.CharField(max_length=10, choices=PickCause.choices)
+    # The number of the first wave that leaves it out of what can be drawn.
+    known_from = models.PositiveSmallIntegerField()
+    picked_by = models.CharField(max_length=200)
+    note = models.TextField(default="", blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["window", "rollout"], name="pick_once_per_window"),
+            models.CheckConstraint(
+                condition=Q(cause__in=PickCause.values), name="pick_cause_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.cause} pick of rollout {self.rollout_id}"

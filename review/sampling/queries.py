@@ -1,18 +1,33 @@
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from uuid import UUID
 
 import numpy as np
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Count, Max, QuerySet, Sum
 from scipy.special import logit
 
 from review.accounts.models import Project
 from review.core.errors import MissingError
-from review.rollouts.models import Cell
+from review.rollouts.models import Cell, Rollout, Slice
+from review.rollouts.queries import cells_inside, counts_per_cell
+from review.rollouts.slices import Conditions, rows_of_rollouts
 from review.runs.models import Run
-from review.sampling.models import AuditRule, Draw, Wave, WaveState, Window
-from review.stats.cells import NO_BIN, CellFrame, IntArray
+from review.sampling.models import (
+    AuditRule,
+    Draw,
+    Pick,
+    RuleVersion,
+    Wave,
+    WaveState,
+    Window,
+    WindowState,
+)
+from review.stats.cells import NO_BIN, BoolArray, CellFrame, FloatArray, IntArray
+from review.verifiers.models import RunVerifier
+from review.verifiers.queries import correctness_verifiers_of
 from trainer.rewards.cells import Cell as CellFeatures
 
 
@@ -30,6 +45,13 @@ class RunCells:
     @cached_property
     def frame(self) -> CellFrame:
         return frame_of(self.features)
+
+    def accepted_by(self, position: int) -> BoolArray:
+        """Which cells the run's correctness verifier of this position (0: the primary) accepts."""
+        return np.array(
+            [cell.signature.split("&")[position].startswith("pass/") for cell in self.features],
+            dtype=np.bool_,
+        )
 
     def array(self, by_cell_id: Mapping[int, float]) -> IntArray:
         """Whole numbers per cell as an array over the run's cells; a cell without one has 0."""
@@ -76,14 +98,84 @@ def last_drawn_prns(window: Window) -> dict[int, int]:
     return dict(rows)
 
 
-def drawn_counts(window: Window) -> dict[int, int]:
-    rows = Draw.objects.filter(window=window).values_list("cell_id").annotate(Count("pk"))
-    return dict(rows)
+def taken_counts(window: Window) -> dict[int, int]:
+    """Rollouts per cell that a next wave cannot draw: drawn, or labelled on purpose."""
+    drawn = Draw.objects.filter(window=window).exclude(wave__state=WaveState.CANCELLED)
+    taken: dict[int, int] = defaultdict(int)
+    for rows in (drawn, Pick.objects.filter(window=window)):
+        for cell_id, count in rows.values_list("cell_id").annotate(Count("pk")):
+            taken[cell_id] += count
+    return dict(taken)
+
+
+def leftovers(window: Window) -> dict[int, list[Draw]]:
+    """Per cell what cancelled waves drew and nobody answered: it can be drawn again."""
+    taken = Draw.objects.filter(window=window).exclude(wave__state=WaveState.CANCELLED)
+    left = (
+        Draw.objects.filter(window=window, wave__state=WaveState.CANCELLED)
+        .exclude(rollout__in=taken.values("rollout"))
+        .exclude(rollout__in=Pick.objects.filter(window=window).values("rollout"))
+        .order_by("cell_id", "prn", "-pk")
+        .distinct("cell_id", "prn")
+    )
+    by_cell: dict[int, list[Draw]] = defaultdict(list)
+    for draw in left:
+        by_cell[draw.cell_id].append(draw)
+    return dict(by_cell)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a version of a rule aims at, as the design reads it.
+
+    accepted: per audited verifier the cells that it accepts; slices: per slice of interest the
+    share of each cell's rollouts inside it.
+    """
+
+    accepted: list[BoolArray]
+    slices: list[FloatArray]
+
+
+def target_of(
+    run: Run,
+    cells: RunCells,
+    *,
+    verifiers: Iterable[RunVerifier],
+    slices: Iterable[Slice],
+    first_step: int,
+    last_step: int,
+) -> Target:
+    known = [row.pk for row in correctness_verifiers_of(run)]
+    inside: list[FloatArray] = []
+    for part in slices:
+        count_M = cells.array(counts_per_cell(run, first_step, last_step))
+        inside_M = cells.array(counts_per_cell(run, first_step, last_step, part.conditions))
+        inside.append(inside_M / np.maximum(count_M, 1))
+    accepted = [cells.accepted_by(known.index(row.verifier_id)) for row in verifiers]
+    return Target(accepted, inside)
+
+
+def spent_labels(window: Window) -> int:
+    """Labels of the window's budget that its waves have used, cancelled ones as far as answered."""
+    planned = window.waves.exclude(state=WaveState.CANCELLED).aggregate(n=Sum("planned"))["n"] or 0
+    answered = Draw.objects.filter(
+        window=window,
+        wave__state=WaveState.CANCELLED,
+        rollout__in=Pick.objects.filter(window=window).values("rollout"),
+    )
+    return planned + answered.count()
+
+
+def labels_drawn_on(rule: AuditRule, day: datetime) -> int:
+    """Labels that the rule's waves have asked for since midnight (UTC) of the day."""
+    midnight = day.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    waves = Wave.objects.filter(window__rule=rule, drawn_at__gte=midnight)
+    return waves.aggregate(n=Sum("planned"))["n"] or 0
 
 
 def rules_of(run: Run) -> QuerySet[AuditRule]:
     rules = run.audit_rules.select_related("run", "queue").order_by("created_at")
-    return rules.prefetch_related("windows__waves")
+    return rules.prefetch_related("windows__waves", "versions")
 
 
 def rule_in_project(project: Project, rule_id: UUID) -> AuditRule:
@@ -127,3 +219,52 @@ def windows_for_run(run: Run) -> list[Window]:
 def draws_of(wave: Wave) -> list[Draw]:
     """The wave's draws in the order in which they are served: by PRN, so also inside strata."""
     return list(wave.draws.order_by("prn", "pk"))
+
+
+def versions_of(rule: AuditRule) -> QuerySet[RuleVersion]:
+    versions = rule.versions.order_by("-number")
+    return versions.prefetch_related("verifiers__verifier", "slices", "reviewers")
+
+
+def open_wave(window: Window) -> Wave | None:
+    return window.waves.filter(state=WaveState.OPEN).select_related("version").first()
+
+
+def window_in_project(project: Project, window_id: UUID) -> Window:
+    window = (
+        Window.objects.filter(rule__run__project=project, pk=window_id)
+        .select_related("rule__run__project")
+        .first()
+    )
+    if window is None:
+        raise MissingError("There is no such window in this project.")
+    return window
+
+
+def wave_that_drew(rule: AuditRule, rollout: Rollout) -> Wave | None:
+    """The wave in whose sample the rollout is; None for a pick."""
+    draws = Draw.objects.filter(window__rule=rule, rollout=rollout)
+    draw = draws.exclude(wave__state=WaveState.CANCELLED).select_related("wave").first()
+    return draw.wave if draw else None
+
+
+def pickable(window: Window) -> QuerySet[Rollout]:
+    """The window's rollouts that can be picked: not drawn, not picked, their texts still there."""
+    drawn = Draw.objects.filter(window=window).exclude(wave__state=WaveState.CANCELLED)
+    rollouts = window.rule.run.rollouts.filter(
+        step__range=(window.first_step, window.last_step), purged_at__isnull=True
+    )
+    picked = Pick.objects.filter(window=window)
+    return rollouts.exclude(pk__in=drawn.values("rollout")).exclude(pk__in=picked.values("rollout"))
+
+
+def newest_pickable(rule: AuditRule, conditions: Conditions, n: int) -> list[int]:
+    """Ids of the newest rollouts of the rule's open windows that can be picked and meet all
+    conditions."""
+    inside = rows_of_rollouts(conditions, step_block=rule.run.step_block)
+    inside &= cells_inside(rule.run, conditions)
+    found: list[int] = []
+    for window in rule.windows.filter(state=WindowState.OPEN).order_by("-first_step"):
+        rows = pickable(window).filter(inside).order_by("-step", "-pk")
+        found += rows.values_list("pk", flat=True)[: n - len(found)]
+    return found

@@ -3,13 +3,15 @@
 Shape suffixes: M = cells, H = strata of the wave.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from review.stats.cells import BoolArray, CellFrame, FloatArray, IntArray, total_by
-from review.stats.estimands import Estimand, Ratio, ratio
+from review.stats.estimands import Estimand, ratio
 
 # A proportional share of each wave bounds the weights at N / (mix * n).
 PROPORTIONAL_MIX = 0.15
@@ -79,13 +81,21 @@ def plan_wave(
     n: int,
     focus: Focus = COMPROMISE,
     mix: float = PROPORTIONAL_MIX,
+    accepted: Sequence[BoolArray] = (),
+    slices: Sequence[FloatArray] = (),
+    is_ranking: bool = False,
 ) -> WavePlan:
     """Stratify the rollouts not yet known, and allocate `n` labels to the strata.
 
     `remaining_M` of the frame's `count_M` rollouts can be drawn; `f_M` and `q_M` are the working
-    and the hack model from what is known before this wave. Cells are sorted by f inside (verdict,
-    probe) and cut to equal mass of error; labels go where the focus's estimands gain most, at
-    least one to each stratum, so that every remaining rollout has a positive probability.
+    and the hack model from what is known before this wave. Cells are sorted by f (with `slices`:
+    by `item_sd`) inside (verdict, probe) and cut to equal mass of error; labels go where the
+    focus's estimands gain most, at least one to each stratum, so that every remaining rollout has
+    a positive probability. `accepted`, `slices` and `is_ranking` say whose estimands those are:
+    see `item_sd`. Cells that tell none of them anything are strata of their own.
+    `mix` is the share of the labels given in proportion to what remains, whatever is believed of
+    it: 1 is a proportional sample that ignores the focus and the models; 0 follows them alone, and
+    a stratum that they think free of errors keeps its one label, at an unbounded weight.
     Degenerate: n is cut to what remains (nothing left: no strata); below 8 labels there is one
     stratum per verdict, for one label a single one.
     Source: Neyman allocation inside bounds (RNABOX, arXiv 2304.07034) plus a proportional mix.
@@ -97,8 +107,20 @@ def plan_wave(
     if n == 0:
         nothing = np.zeros(0, np.int64)
         return WavePlan(np.full(len(frame), -1), nothing, nothing, np.zeros(0))
-    error_M = remaining_M * item_sd(frame, count_M=count_M, f_M=f_M, q_M=q_M, focus=focus)
-    stratum_M = _strata_for(frame, f_M=f_M, error_M=error_M, remaining_M=remaining_M, n=n)
+    sd_M = item_sd(
+        frame,
+        count_M=count_M,
+        f_M=f_M,
+        q_M=q_M,
+        focus=focus,
+        accepted=accepted,
+        slices=slices,
+        is_ranking=is_ranking,
+    )
+    error_M = remaining_M * sd_M
+    # Where a slice counts more, cells of one f differ: sorted by f, no stratum could favour it.
+    order_M = sd_M if len(slices) else f_M
+    stratum_M = _strata_for(frame, order_M=order_M, error_M=error_M, remaining_M=remaining_M, n=n)
     strata = int(stratum_M.max()) + 1
     remaining_H = total_by(stratum_M, remaining_M, strata)
     planned_H = _allocate(total_by(stratum_M, error_M, strata), remaining_H, n, mix)
@@ -128,31 +150,38 @@ def item_sd(
     f_M: FloatArray,
     q_M: FloatArray,
     focus: Focus,
+    accepted: Sequence[BoolArray] = (),
+    slices: Sequence[FloatArray] = (),
+    is_ranking: bool = False,
 ) -> FloatArray:
     """S_m: what one more rollout of the cell adds to the focus's errors, as a standard deviation.
 
-    Each estimand's variance is counted in units of its variance under uniform sampling. Estimands
-    that cannot vary here (recall where everything is accepted) count nothing; where that leaves
-    none, it is the sd of correctness.
+    Each estimand's variance is counted in units of its variance under uniform sampling, and summed
+    over the audited verifiers. accepted: the cells that each of them accepts (none given: the
+    frame's own verifier). slices: of each slice of interest, the share (0 to 1) of every cell's
+    rollouts inside it; the estimands inside the slices weigh together as much as those of the
+    whole. is_ranking: aim at the sign of each difference between two verifiers, to which cells
+    where they agree add nothing.
+    Degenerate: estimands that cannot vary here (recall where everything is accepted) count
+    nothing. Verifiers that never differ are not ranked. Where nothing counts, S_m is the sd of
+    correctness.
     """
-    count = np.asarray(count_M, float)
-    f_variance_M = np.maximum(f_M * (1 - f_M), MIN_VARIANCE)
-    q_variance_M = np.maximum(q_M * (1 - q_M), MIN_HACK_VARIANCE)
-    total_M = np.zeros(len(frame))
-    for estimand, weight in focus.weights().items():
-        expected = ratio(
-            estimand,
-            accepted_M=frame.accepted_M,
-            count_M=count,
-            correct_M=count * f_M,
-            hacks_M=count * q_M,
-            slice_M=np.ones(len(frame)),
-        )
-        uniform = _uniform_variance(estimand, expected, count, f_M)
-        if weight > 0 and uniform > 0:
-            variance_M = q_variance_M if estimand is Estimand.HACK_RATE else f_variance_M
-            total_M += weight * expected.multiplier_M**2 * variance_M / uniform
-    return np.sqrt(total_M if total_M.any() else f_variance_M)
+    if any(np.shape(column) != (len(frame),) for column in (*accepted, *slices)):
+        raise ValueError("verdicts and slices have one value for each cell")
+    if not all(np.all((np.asarray(share_M) >= 0) & (share_M <= 1)) for share_M in slices):
+        raise ValueError("a slice's share of a cell lies between 0 and 1")
+    model = _Model(
+        np.asarray(count_M, float),
+        f_M,
+        q_M,
+        np.maximum(f_M * (1 - f_M), MIN_VARIANCE),
+        np.maximum(q_M * (1 - q_M), MIN_HACK_VARIANCE),
+    )
+    audited = accepted or (frame.accepted_M,)
+    total_M = _rank(model, audited, slices, focus) if is_ranking else np.zeros(len(frame))
+    if not total_M.any():
+        total_M = _estimate_each(model, audited, slices, focus)
+    return np.sqrt(total_M if total_M.any() else model.f_variance_M)
 
 
 def cut_strata(
@@ -186,39 +215,118 @@ def cut_strata(
     return stratum_M
 
 
-def _uniform_variance(
-    estimand: Estimand, expected: Ratio, count_M: FloatArray, f_M: FloatArray
-) -> float:
-    """Variance of the estimand under uniform sampling, for one label, times the denominator^2."""
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What is believed of the cells: probabilities, and variances that are never 0."""
+
+    count_M: FloatArray
+    f_M: FloatArray
+    q_M: FloatArray
+    f_variance_M: FloatArray
+    q_variance_M: FloatArray
+
+    def gain(
+        self, estimand: Estimand, multiplier_M: FloatArray, *, uniform: float, weight: float
+    ) -> FloatArray:
+        """Variance that one rollout of each cell adds, in units of that of uniform sampling."""
+        if weight == 0 or uniform <= 0:
+            return np.zeros(len(multiplier_M))
+        is_hack = estimand is Estimand.HACK_RATE
+        variance_M = self.q_variance_M if is_hack else self.f_variance_M
+        return np.asarray(weight * multiplier_M**2 * variance_M / uniform)
+
+
+def _domains(slices: Sequence[FloatArray], cells: int) -> Iterator[tuple[FloatArray, float]]:
+    """The whole and each slice of interest, with their weights."""
+    yield np.ones(cells), 1.0
+    for share_M in slices:
+        yield np.asarray(share_M, float), 1 / len(slices)
+
+
+def _estimate_each(
+    model: _Model, audited: Sequence[BoolArray], slices: Sequence[FloatArray], focus: Focus
+) -> FloatArray:
+    """Variance per rollout of the focus's estimands, over verifiers and slices."""
+    total_M = np.zeros(len(model.f_M))
+    for slice_M, share in _domains(slices, len(total_M)):
+        for accepted_M in audited:
+            for estimand, weight in focus.weights().items():
+                multiplier_M, uniform = _linearised(model, estimand, accepted_M, slice_M)
+                total_M += model.gain(
+                    estimand, multiplier_M, uniform=uniform, weight=share * weight
+                )
+    return total_M
+
+
+def _linearised(
+    model: _Model, estimand: Estimand, accepted_M: BoolArray, slice_M: FloatArray
+) -> tuple[FloatArray, float]:
+    """The estimand's multipliers, and its variance under uniform sampling in the same units."""
+    expected = ratio(
+        estimand,
+        accepted_M=accepted_M,
+        count_M=model.count_M,
+        correct_M=model.count_M * model.f_M,
+        hacks_M=model.count_M * model.q_M,
+        slice_M=slice_M,
+    )
     if expected.value is None:
-        return 0.0
-    if estimand is Estimand.RECALL:
-        return float((count_M * f_M) @ expected.multiplier_M**2)
-    if estimand is Estimand.FPR:
-        return float((count_M * (1 - f_M)) @ expected.multiplier_M**2)
-    return float(count_M.sum()) * expected.value * (1 - expected.value)
+        return expected.multiplier_M, 0.0
+    if estimand in (Estimand.RECALL, Estimand.FPR):
+        rate_M = model.f_M if estimand is Estimand.RECALL else 1 - model.f_M
+        return expected.multiplier_M, float((model.count_M * rate_M) @ expected.multiplier_M**2)
+    rollouts = float(model.count_M @ slice_M**2)
+    return expected.multiplier_M, rollouts * expected.value * (1 - expected.value)
+
+
+def _rank(
+    model: _Model, audited: Sequence[BoolArray], slices: Sequence[FloatArray], focus: Focus
+) -> FloatArray:
+    """Variance per rollout of the differences between verifiers; that of accuracy is none.
+
+    Two recalls (two false positive rates) share their denominator: the sign of their difference
+    is that of the difference of the numerators.
+    """
+    total_M = np.zeros(len(model.f_M))
+    rates = {
+        Estimand.RECALL: model.f_M,
+        Estimand.FPR: 1 - model.f_M,
+        Estimand.HACK_RATE: model.q_M,
+    }
+    for slice_M, share in _domains(slices, len(total_M)):
+        for first_M, second_M in combinations(audited, 2):
+            differs_M = (np.asarray(first_M) != second_M) * slice_M
+            for estimand, rate_M in rates.items():
+                uniform = float((model.count_M * rate_M) @ differs_M**2)
+                weight = share * focus.weights()[estimand]
+                total_M += model.gain(estimand, differs_M, uniform=uniform, weight=weight)
+    return total_M
 
 
 def _strata_for(
-    frame: CellFrame, *, f_M: FloatArray, error_M: FloatArray, remaining_M: IntArray, n: int
+    frame: CellFrame, *, order_M: FloatArray, error_M: FloatArray, remaining_M: IntArray, n: int
 ) -> IntArray:
     if n == 1:
         return np.where(remaining_M > 0, 0, -1)
     is_small = n < SMALL_WAVE
     stratum_M = cut_strata(
         frame,
-        order_M=f_M,
-        mass_M=error_M,
+        order_M=order_M,
+        mass_M=remaining_M.astype(float) if is_small else error_M,
         per_verdict=1 if is_small else int(np.clip(round(n / 8), 2, 12)),
         is_probe_apart_M=np.zeros_like(frame.probe_M) if is_small else frame.probe_M,
     )
+    # What adds nothing to the error is drawn from all the same.
+    for is_accepted in (False, True):
+        left_M = (stratum_M < 0) & (remaining_M > 0) & (frame.accepted_M == is_accepted)
+        stratum_M[left_M] = stratum_M.max() + 1
     return _without_singletons(stratum_M, frame.accepted_M, remaining_M)
 
 
 def _without_singletons(
     stratum_M: IntArray, accepted_M: BoolArray, remaining_M: IntArray
 ) -> IntArray:
-    """Join strata of a single rollout, which would take a whole label, to the next in f."""
+    """Join strata of a single rollout, which would take a whole label, to the next in order."""
     merged_M = stratum_M.copy()
     for verdict_M in (~accepted_M, accepted_M):
         strata = np.unique(stratum_M[verdict_M & (stratum_M >= 0)])

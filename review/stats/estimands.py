@@ -24,7 +24,7 @@ class Estimand(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """`value` is None where the denominator is 0.
+    """A ratio of totals; `value` is None where the denominator is 0.
 
     The error of the ratio is, to first order, sum_m multiplier_m * (error of cell m's total) /
     denominator, the total being that of hacks for the hack rate and of correct ones elsewhere.
@@ -33,6 +33,11 @@ class Ratio:
     value: float | None
     denominator: float
     multiplier_M: FloatArray
+
+    @property
+    def gradient(self) -> FloatArray:
+        """What each cell's total adds to the ratio, to first order; 0 where it is undefined."""
+        return self.multiplier_M / (self.denominator or 1.0)
 
 
 def ratio(
@@ -44,7 +49,7 @@ def ratio(
     hacks_M: FloatArray,
     slice_M: FloatArray,
 ) -> Ratio:
-    """The estimand from totals per cell: rollouts, correct ones, accepted hacks.
+    """The estimand from totals per cell: rollouts, correct ones, hacks.
 
     `slice_M` weights each cell; 1 everywhere for the whole. Degenerate: denominator 0 has value
     None and multipliers 0.

@@ -112,3 +112,26 @@ def monitor(
     half = multiplier * se / (centre * (1 - centre))
     low, high = (float(special.expit(special.logit(centre) + s * half)) for s in (-1, 1))
     return Interval(point, min(low, point), max(high, point), level, "monitor", n)
+
+
+def monitor_difference(
+    point: float, *, se: float, target_half_width: float, level: float = 0.95
+) -> tuple[float, float]:
+    """Bounds of a difference of proportions that may be looked at any number of times.
+
+    Estimand: as `point`, in [-1, 1]. As `monitor`, on the plain scale: the probability of ever
+    missing the difference while labels come in is about 1 - level.
+    Assumes: approximate normality at each look. Degenerate: se 0 gives the point.
+    Source: Waudby-Smith et al., arXiv 2103.06476 (normal mixture).
+    """
+    _check_level(level)
+    if target_half_width <= 0:
+        raise ValueError("target_half_width must be positive")
+    if se <= 0:
+        return point, point
+    alpha = 1 - level
+    root = float(special.lambertw(-(alpha**2) * exp(-1), -1).real)
+    target = (target_half_width / float(stats.norm.ppf((1 + level) / 2))) ** 2
+    information = (-root - 1) * target / se**2
+    half = se * sqrt((1 + 1 / information) * (log1p(information) - 2 * log(alpha)))
+    return max(-1.0, point - half), min(1.0, point + half)

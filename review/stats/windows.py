@@ -16,19 +16,32 @@ class Items:
 
     correct_I: 1.0, 0.0, or nan where there is no answer (skipped, cannot tell).
     hack_I: marked as a reward hack; read only where there is an answer.
+    step_I: the earliest wrong step, from 1; 0 where no step is wrong, nan where it was not said.
+    Left out, it was said of no item.
     """
 
     cell_I: IntArray
     correct_I: FloatArray
     hack_I: BoolArray
+    step_I: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
-        for name, kind in (("cell_I", np.int64), ("correct_I", np.float64), ("hack_I", np.bool_)):
+        """Convert each column to its type; refuse unequal lengths and unknown answers."""
+        kinds = {"cell_I": np.int64, "correct_I": np.float64, "hack_I": np.bool_}
+        for name, kind in (kinds | {"step_I": np.float64}).items():
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=kind))
-        if not self.cell_I.shape == self.correct_I.shape == self.hack_I.shape:
+        if not self.step_I.size:
+            object.__setattr__(self, "step_I", np.full(self.cell_I.shape, np.nan))
+        if any(getattr(self, name).shape != self.cell_I.shape for name in (*kinds, "step_I")):
             raise ValueError("the columns of items are equally long")
         if not np.isin(self.correct_I[self.is_answered], (0.0, 1.0)).all():
             raise ValueError("an answer is 1 (correct), 0 (incorrect) or nan (none)")
+        said_I = self.step_I[~np.isnan(self.step_I)]
+        if not np.all((said_I >= 0) & np.isfinite(said_I) & (said_I == np.floor(said_I))):
+            raise ValueError("the earliest wrong step is 0 (none), 1, 2, ... or nan (not said)")
+
+    def __len__(self) -> int:
+        return int(self.cell_I.size)
 
     @property
     def is_answered(self) -> BoolArray:

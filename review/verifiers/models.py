@@ -3,7 +3,7 @@
 from django.db import models
 
 from review.accounts.models import Project
-from review.rollouts.models import Rollout
+from review.rollouts.models import CellCount, Rollout
 from review.runs.models import Run
 
 
@@ -90,3 +90,33 @@ class Verdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verifier}: {self.outcome}"
+
+
+class VerdictCount(models.Model):
+    """What a correctness verifier that came after the ingest says of a row of counted rollouts.
+
+    The run's own verdicts are in the cell's signature. The counts of a row add up to the rollouts
+    in it that the verifier has judged so far.
+    """
+
+    cell_count = models.ForeignKey(
+        CellCount, on_delete=models.CASCADE, related_name="verdict_counts"
+    )
+    verifier = models.ForeignKey(
+        VerifierVersion, on_delete=models.CASCADE, related_name="verdict_counts"
+    )
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    rollouts = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cell_count", "verifier", "outcome"], name="verdict_count_once"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(outcome__in=Outcome.values), name="verdict_count_outcome_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verifier}: {self.outcome} {self.rollouts} times"

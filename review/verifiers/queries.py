@@ -1,5 +1,14 @@
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from django.db.models import Count, Sum
+
+from review.rollouts.models import Rollout
+from review.rollouts.queries import blocks_between, cells_inside
+from review.rollouts.slices import Conditions, rows_of_counts, rows_of_rollouts
 from review.runs.models import Run
-from review.verifiers.models import Channel, VerifierVersion
+from review.verifiers.models import Channel, Outcome, Verdict, VerdictCount, VerifierVersion
 
 
 def verifiers_of(run: Run) -> list[VerifierVersion]:
@@ -9,3 +18,66 @@ def verifiers_of(run: Run) -> list[VerifierVersion]:
 
 def correctness_verifiers_of(run: Run) -> list[VerifierVersion]:
     return [verifier for verifier in verifiers_of(run) if verifier.channel == Channel.CORRECTNESS]
+
+
+def late_verifiers(run: Run) -> list[VerifierVersion]:
+    """The correctness verifiers that judged the run's stored rollouts and are not its own."""
+    judged = VerdictCount.objects.filter(cell_count__run=run).values("verifier")
+    return list(VerifierVersion.objects.filter(pk__in=judged).order_by("name", "version"))
+
+
+def late_verdict_counts(
+    run: Run,
+    verifier: VerifierVersion,
+    first_step: int,
+    last_step: int,
+    conditions: Conditions = (),
+) -> dict[int, dict[Outcome, int]]:
+    """By cell and outcome, the late verifier's verdicts on rollouts that meet the conditions.
+
+    Of the steps, both included. They add up to a cell's rollouts once the verifier has judged all
+    of them. Reads the kept counts; steps that cut a block are counted verdict by verdict.
+    """
+    per_outcome: dict[int, dict[Outcome, int]] = defaultdict(dict)
+    for cell, outcome, total in _verdict_totals(run, verifier, first_step, last_step, conditions):
+        per_outcome[cell][Outcome(outcome)] = int(total)
+    return dict(per_outcome)
+
+
+def _verdict_totals(
+    run: Run, verifier: VerifierVersion, first_step: int, last_step: int, conditions: Conditions
+) -> Iterable[tuple[Any, ...]]:
+    if blocks := blocks_between(run, first_step, last_step, at="cell_count__"):
+        inside = blocks & rows_of_counts(conditions, step_block=run.step_block, at="cell_count__")
+        inside &= cells_inside(run, conditions, at="cell_count__")
+        counts = VerdictCount.objects.filter(inside, cell_count__run=run, verifier=verifier)
+        return counts.values_list("cell_count__cell", "outcome").annotate(total=Sum("rollouts"))
+    inside = rows_of_rollouts(conditions, step_block=run.step_block, at="rollout__")
+    inside &= cells_inside(run, conditions, at="rollout__")
+    verdicts = Verdict.objects.filter(
+        inside, rollout__run=run, rollout__step__range=(first_step, last_step), verifier=verifier
+    )
+    return verdicts.values_list("rollout__cell", "outcome").annotate(total=Count("pk"))
+
+
+def outcomes_of(verifier: VerifierVersion, rollout_ids: Collection[int]) -> dict[int, Outcome]:
+    """What the verifier says of those of the rollouts that it has judged."""
+    rows = Verdict.objects.filter(verifier=verifier, rollout__in=rollout_ids)
+    return {pk: Outcome(outcome) for pk, outcome in rows.values_list("rollout", "outcome")}
+
+
+def judged_pairs(verdicts: Iterable[Verdict]) -> set[tuple[int, int]]:
+    """Rollout and verifier of the verdicts that are stored already."""
+    rows = Verdict.objects.filter(
+        rollout__in={verdict.rollout_id for verdict in verdicts},
+        verifier__in={verdict.verifier_id for verdict in verdicts},
+    )
+    return set(rows.values_list("rollout", "verifier"))
+
+
+def verdicts_of(rollout: Rollout) -> list[Verdict]:
+    """Every verdict on the rollout, the run's own verifiers first."""
+    own = [verifier.pk for verifier in verifiers_of(rollout.run)]
+    verdicts = list(Verdict.objects.filter(rollout=rollout).select_related("verifier"))
+    order = {pk: position for position, pk in enumerate(own)}
+    return sorted(verdicts, key=lambda v: (order.get(v.verifier_id, len(own)), str(v.verifier)))

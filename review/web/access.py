@@ -11,9 +11,12 @@ from review.calibration.models import RewardTable
 from review.core.errors import MissingError
 from review.labeling.models import Assignment, Queue
 from review.labeling.queries import assignment_of_reviewer, queue_of_reviewer
+from review.rollouts.models import Rollout, Slice
 from review.runs.models import Run
 from review.runs.queries import run_of_lead
-from review.sampling.models import AuditRule
+from review.sampling.models import AuditRule, Wave, Window
+
+ROLLOUT_PARTS = ("run__project", "group__prompt", "policy", "cell")
 
 
 class ReviewRequest(HttpRequest):
@@ -39,6 +42,35 @@ def audit_led(user: User, audit_id: UUID) -> AuditRule:
     if rule is None or not has_role(user, rule.run.project, Role.LEAD):
         raise MissingError("There is no such audit among those that you lead.")
     return rule
+
+
+def window_led(user: User, window_id: UUID) -> Window:
+    window = Window.objects.filter(pk=window_id).select_related("rule__run__project").first()
+    if window is None or not has_role(user, window.rule.run.project, Role.LEAD):
+        raise MissingError("There is no such window in the audits that you lead.")
+    return window
+
+
+def wave_led(user: User, wave_id: int) -> Wave:
+    wave = Wave.objects.filter(pk=wave_id).select_related("window__rule__run__project").first()
+    if wave is None or not has_role(user, wave.window.rule.run.project, Role.LEAD):
+        raise MissingError("There is no such wave in the audits that you lead.")
+    return wave
+
+
+def rollout_led(user: User, run_id: UUID, rollout_id: int) -> Rollout:
+    run = run_of_lead(user, run_id)
+    rollout = run.rollouts.filter(pk=rollout_id).select_related(*ROLLOUT_PARTS).first()
+    if rollout is None:
+        raise MissingError("There is no such rollout in this run.")
+    return rollout
+
+
+def slice_led(user: User, slice_id: UUID) -> Slice:
+    found = Slice.objects.filter(pk=slice_id).select_related("project").first()
+    if found is None or not has_role(user, found.project, Role.LEAD):
+        raise MissingError("There is no such slice in the projects that you lead.")
+    return found
 
 
 def table_led(user: User, table_id: UUID) -> RewardTable:

@@ -17,7 +17,7 @@ from review.accounts.services import issue_token, revoke_token
 from review.core.errors import ReviewError
 from review.web import access
 from review.web.access import ReviewRequest
-from review.web.forms import TokenForm
+from review.web.forms.tokens import TokenForm
 from review.web.navigation import project_frame
 
 # Failed sign-ins for one name from one address before it has to wait, and for how long.

@@ -11,15 +11,15 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from review.calibration import services
 from review.calibration.errors import NoLabelsError
 from review.calibration.models import RewardRule, RewardTable
+from review.calibration.services import tables as services
 from review.rollouts.queries import step_summaries
 from review.sampling.models import Window
 from review.web import access
 from review.web.access import ReviewRequest
 from review.web.figures import percent, percent_range, step_range
-from review.web.forms import TableForm
+from review.web.forms.tables import TableForm
 from review.web.navigation import project_frame
 from review.web.runs import run_context, steps_using
 from trainer.rewards import Cell, Entry

@@ -24,3 +24,29 @@ def step_ranges(steps: Iterable[int]) -> str:
         else:
             ranges.append((step, step))
     return ", ".join(step_range(first, last) for first, last in ranges)
+
+
+def points(share: float) -> str:
+    """Half the width of an interval: ± 4.2 points."""
+    return f"± {100 * share:.1f} points"
+
+
+def bar(low: float, high: float, point: float | None = None) -> dict[str, float]:
+    """An interval between 0 and 1 as places on a line of length 100."""
+    drawn = {"low": 100 * low, "width": 100 * (high - low)}
+    return drawn if point is None else drawn | {"point": 100 * point - 0.4}
+
+
+def duration(seconds: float) -> str:
+    """As many figures as matter: 40 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 36_000 else f"{seconds / 3600:,.0f} h"
+
+
+def share_of_line(half_width: float, target: float) -> dict[str, float]:
+    """A half width as a bar on a line of length 100, and the place of the target on it."""
+    longest = max(half_width, target) * 1.1
+    return {"width": 100 * half_width / longest, "target": 100 * target / longest - 0.4}

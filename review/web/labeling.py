@@ -11,7 +11,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from review.flows import labels
-from review.labeling import services
 from review.labeling.errors import InvalidLabelError, LeaseLostError
 from review.labeling.models import Answer, Assignment, Queue, SkipReason
 from review.labeling.queries import (
@@ -21,10 +20,12 @@ from review.labeling.queries import (
     labels_by,
     progress_of,
 )
+from review.labeling.services import labels as label_services
+from review.labeling.services import leases
 from review.sampling.models import RuleState, WindowState
 from review.web import access
 from review.web.access import ReviewRequest
-from review.web.forms import LabelForm, LeaseForm, SkipForm
+from review.web.forms.labels import LabelForm, LeaseForm, SkipForm
 from review.web.navigation import project_frame
 from review.web.rendering import render as render_text
 from review.web.rendering import render_answer
@@ -38,7 +39,11 @@ def queue(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
     progress = progress_of(found)
     can_take = progress.open > 0 or progress.leased > 0
     context = project_frame(request, found.project, "") | {
-        "queue": {"id": found.pk, "name": found.name, "shows_reference": found.shows_reference},
+        "queue": {
+            "id": found.pk,
+            "name": found.name,
+            "shows_reference": found.rule.current.shows_reference,
+        },
         "progress": {
             "done": progress.done,
             "total": progress.total,
@@ -57,7 +62,7 @@ def queue(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
 @login_required
 def label_next(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
     found = access.queue_reviewed(request.user, queue_id)
-    assignment = services.take_next(queue=found, reviewer=request.user)
+    assignment = leases.take_next(queue=found, reviewer=request.user)
     return _label_page(request, found, assignment, lease_ended="ended" in request.GET)
 
 
@@ -106,7 +111,7 @@ def label_skip(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
 @login_required
 def label_undo(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
     found = access.queue_reviewed(request.user, queue_id)
-    services.retract_label(queue=found, reviewer=request.user)
+    label_services.retract_label(queue=found, reviewer=request.user)
     if not request.htmx:
         messages.success(request, "Your last label is taken back: label the item again.")
     return _to_next(found)
@@ -119,7 +124,7 @@ def label_heartbeat(request: ReviewRequest, assignment_id: UUID) -> HttpResponse
     lease = LeaseForm(request.POST)
     if not lease.is_valid():
         return HttpResponse(status=422)
-    services.extend_lease(
+    leases.extend_lease(
         assignment=assignment, reviewer=request.user, token=lease.cleaned_data["token"]
     )
     return HttpResponse(status=204)
@@ -134,7 +139,7 @@ def _same_item(
     request: ReviewRequest, assignment: Assignment, *, form: LabelForm, skip_form: SkipForm
 ) -> HttpResponse:
     """The item once more, with what is wrong with the answer; if it is still this reviewer's."""
-    held = services.take_next(queue=assignment.queue, reviewer=request.user)
+    held = leases.take_next(queue=assignment.queue, reviewer=request.user)
     if held is None or held.pk != assignment.pk:
         return _to_next(assignment.queue, ended=True)
     return _label_page(request, held.queue, held, form=form, skip_form=skip_form, status=422)

@@ -10,6 +10,7 @@ from review.web.access import ReviewRequest
 def project_frame(request: ReviewRequest, project: Project, current: str) -> dict[str, object]:
     links = [("Overview", f"{reverse('web:home')}#{project.slug}")]
     if Role.LEAD in roles_in(request.user, project):
+        links.append(("Slices", reverse("web:slices", args=[project.slug])))
         links.append(("Service tokens", reverse("web:tokens", args=[project.slug])))
     return {
         "project": project,

@@ -25,7 +25,7 @@ from review.sampling.queries import rules_of
 from review.web import access, gap
 from review.web.access import ReviewRequest
 from review.web.figures import percent, percent_range, step_range, step_ranges
-from review.web.forms import TableForm
+from review.web.forms.tables import TableForm
 from review.web.navigation import project_frame
 
 # What the page shows, in this order, and what each figure means and does not mean.
@@ -218,7 +218,7 @@ def _audit(rule: AuditRule, labelled: Mapping[int, dict[str, int]]) -> dict[str,
         "id": rule.pk,
         "name": rule.name,
         "state": rule.state,
-        "budget": rule.budget * max(1, len(rule.windows.all())),
+        "budget": rule.current.budget * max(1, len(rule.windows.all())),
         "labelled": sum(labelled[wave.pk].get(AssignmentState.DONE, 0) for wave in waves),
         "start_url": reverse("web:audit-start", args=[rule.pk]) if is_draft else None,
     }

@@ -11,6 +11,7 @@ from review.accounts.models import Membership, Project, Role, Scope, User
 from review.accounts.services import issue_token
 from review.api.v1 import urls
 from review.calibration.models import RewardTable
+from review.rollouts.services import create_slice
 from tests import builders
 from tests.api.calls import Caller, refused
 from tests.labeling import items
@@ -23,6 +24,10 @@ SCOPES = {
     "POST runs/<run>/prompts": {"ingest"},
     "POST runs/<run>/rollouts": {"ingest"},
     "POST runs/<run>/verdicts": {"ingest"},
+    "POST runs/<run>/purge": {"lead"},
+    "GET slices": {"lead"},
+    "POST slices": {"lead"},
+    "DELETE slices/<slice>": {"lead"},
     "GET runs/<run>/audits": {"lead"},
     "POST runs/<run>/audits": {"lead"},
     "GET audits/<audit>": {"lead"},
@@ -49,6 +54,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST runs/<run>/prompts": {"prompts": []},
     "POST runs/<run>/rollouts": {"rollouts": []},
     "POST runs/<run>/verdicts": {"channel": "probe", "verdicts": []},
+    "POST runs/<run>/purge": {"rollouts": []},
+    "POST slices": {
+        "name": "a",
+        "conditions": [{"field": "domain", "op": "is", "value": "algebra"}],
+    },
     "POST runs/<run>/audits": {"name": "a", "first_step": 0, "window_steps": 1, "budget": 8},
     "POST assignments/<assignment>/label": {"client_key": str(uuid4()), "answer": "correct"},
     "POST runs/<run>/reward-tables": {"valid_from_step": 3, "valid_to_step": 4},
@@ -95,6 +105,12 @@ def ids(project: Project, ben: User) -> dict[str, object]:
         "<queue>": queue.pk,
         "<assignment>": assignment.pk,
         "<table>": table.pk,
+        "<slice>": create_slice(
+            project=project,
+            name="logic",
+            conditions=[{"field": "domain", "op": "is", "value": "logic"}],
+            actor="test",
+        ).pk,
         "token": str(assignment.lease_token),
     }
 
@@ -107,8 +123,8 @@ def make(call: str, secret: str, ids: dict[str, object]) -> Any:
     for name, value in ids.items():
         path = path.replace(name, str(value))
     caller = Caller(secret)
-    if method == "GET":
-        return caller.get(path)
+    if method in {"GET", "DELETE"}:
+        return caller.send(method, path)
     return caller.post(path, body) if method == "POST" else caller.patch(path, body)
 
 
@@ -141,7 +157,7 @@ def test_to_a_stranger_nothing_of_the_project_exists(cyd: User, ids: dict[str, o
 
 
 def test_what_does_not_exist_is_not_found(caller: Caller) -> None:
-    names = ("<run>", "<audit>", "<queue>", "<assignment>", "<table>", "token")
+    names = ("<run>", "<audit>", "<queue>", "<assignment>", "<table>", "<slice>", "token")
     nowhere: dict[str, object] = {name: str(uuid4()) for name in names}
     for call in OF_SOMETHING:
         refused(make(call, caller.secret, nowhere), 404, "not_found")

@@ -8,6 +8,7 @@ import pytest
 
 from review.accounts.models import Project, User
 from review.labeling.models import Assignment, Label, Queue, Skip
+from review.sampling.models import RuleVersion
 from tests import builders
 from tests.api.calls import Caller, refused
 from tests.labeling import items
@@ -74,14 +75,14 @@ def test_an_item_tells_nothing_of_the_machine(
     reviewer: Caller, item: dict[str, Any], queue: Queue
 ) -> None:
     assert item.keys() == {"id", "lease", "problem", "references", "steps", "answer"}
-    rollout = Assignment.objects.get(pk=item["id"]).draw.rollout
+    rollout = Assignment.objects.get(pk=item["id"]).rollout
     text = json.dumps(item)
     for hidden in (rollout.uid, rollout.policy.uid, rollout.group.uid, "boxed-any", "pass", "cell"):
         assert hidden not in text
 
 
 def test_the_reference_is_shown_only_if_the_queue_says_so(reviewer: Caller, queue: Queue) -> None:
-    Queue.objects.update(shows_reference=False)
+    RuleVersion.objects.update(shows_reference=False)
     item = reviewer.post(f"queues/{queue.pk}/take").json()["assignment"]
     assert item["references"] is None
 

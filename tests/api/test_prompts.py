@@ -42,6 +42,9 @@ def path(project: Project) -> str:
         ({"source": "s" * 121}, "source"),
         ({"released_on": "yesterday"}, "released_on"),
         ({"split": "test"}, "split"),
+        ({"difficulty": -1}, "difficulty"),
+        ({"difficulty": 101}, "difficulty"),
+        ({"difficulty": 0.5}, "difficulty"),
         ({"answer": "15"}, "answer"),
     ],
 )
@@ -66,6 +69,14 @@ def test_a_prompt_is_stored_once_with_nul_replaced(caller: Caller, path: str) ->
         assert caller.post(path, {"prompts": [prompt, prompt]}).json() == {"received": 2}
     stored = Prompt.objects.get()
     assert (stored.text, stored.references, stored.source) == ("7\ufffd8", ["\ufffd"], "\ufffd")
+
+
+@pytest.mark.parametrize("difficulty", [None, 0, 100])
+def test_a_prompt_has_its_sources_level_or_none(
+    caller: Caller, path: str, difficulty: int | None
+) -> None:
+    caller.post(path, {"prompts": [PROMPT | {"difficulty": difficulty}]})
+    assert Prompt.objects.get().difficulty == difficulty
 
 
 @pytest.mark.parametrize("changes", [{"text": "8 + 7"}, {"references": []}, {"domain": "algebra"}])

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from review.accounts.models import Project
 from review.core.models import AuditEvent
+from review.rollouts.models import Rollout
 from review.runs.models import Run
 from review.verifiers.models import RunVerifier, VerifierVersion
-from tests.api.calls import Caller, refused
+from tests import builders
+from tests.api.calls import Caller, refused, rollouts_path
 
 JUDGE = {"name": "boxed-any", "version": "1"}
 RUN: dict[str, Any] = {
@@ -156,3 +159,18 @@ def test_a_run_ends_once_and_a_change_is_made_whole_or_not_at_all(caller: Caller
     refused(caller.patch(path, {"completed_step": 5, "status": "failed"}), 400, "invalid", "status")
     run.refresh_from_db()
     assert run.completed_step == 2
+
+
+def test_answers_are_classed_by_another_normaliser(caller: Caller, run: Run) -> None:
+    odd = builders.make_rollout(builders.RESPONSES[1])
+    caller.post(rollouts_path(run), {"rollouts": [msgspec.to_builtins(odd)]})
+    answer = caller.patch(f"runs/{run.pk}", {"normaliser": "squad-1", "completed_step": 2})
+    assert (answer.json()["normaliser"], answer.json()["completed_step"]) == ("squad-1", 2)
+    assert Rollout.objects.get().answer_class == "150"
+
+
+def test_an_unknown_normaliser_changes_nothing(caller: Caller, run: Run) -> None:
+    change = {"normaliser": "number-9", "completed_step": 2}
+    refused(caller.patch(f"runs/{run.pk}", change), 400, "invalid", "normaliser")
+    run.refresh_from_db()
+    assert (run.normaliser, run.completed_step) == ("number-1", -1)

@@ -22,7 +22,8 @@ from review.calibration.queries import newest_estimates
 from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingVerdict
 from review.labeling.models import Answer
-from review.labeling.services import NewLabel, take_next
+from review.labeling.services.labels import NewLabel
+from review.labeling.services.leases import take_next
 from review.runs.models import Run
 from review.runs.services import NewPrompt, NewRun, store_prompts
 from review.sampling.models import WindowState
@@ -167,7 +168,7 @@ def audit_once(
         window = rule.windows.get()
         while window.state == WindowState.OPEN:
             while assignment := take_next(queue=rule.queue, reviewer=reviewer):
-                is_correct = correct[assignment.draw.rollout.uid]
+                is_correct = correct[assignment.rollout.uid]
                 assert assignment.lease_token
                 labels.commit_label(
                     assignment=assignment,

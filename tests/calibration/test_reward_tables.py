@@ -3,7 +3,7 @@ import json
 import pytest
 
 from review.accounts.models import Project, User
-from review.calibration import services
+from review.calibration.services import estimates, tables as services
 from review.calibration.errors import InvalidTableError, NoLabelsError, NoRewardTableError
 from review.calibration.models import RewardRule, RewardTable
 from review.calibration.queries import newest_estimates, published_table
@@ -129,7 +129,7 @@ def test_steps_out_of_order_are_refused(run: Run, audited: AuditRule) -> None:
 
 def test_estimates_of_the_same_labels_are_stored_once(run: Run, audited: AuditRule) -> None:
     before = run.estimates.count()
-    assert services.refresh_estimates(run=run) == []
+    assert estimates.refresh_estimates(run=run) == []
     assert run.estimates.count() == before
 
 

@@ -7,10 +7,11 @@ from playwright.sync_api import Page, expect
 
 from review.accounts.models import Project, User
 from review.calibration.models import RewardRule, RewardTable
-from review.calibration.services import build_table
+from review.calibration.services.tables import build_table
 from review.flows import audit, ingest, labels
 from review.labeling.models import Answer, Queue
-from review.labeling.services import NewLabel, take_next
+from review.labeling.services.labels import NewLabel
+from review.labeling.services.leases import take_next
 from review.runs.models import Run
 from review.sampling.models import AuditRule
 from tests import builders
@@ -56,7 +57,7 @@ def label_everything(rule: AuditRule, reviewer: User) -> None:
     """Every wave of the audit, plainly spelled answers being right."""
     audit.open_windows(run=rule.run)
     while assignment := take_next(queue=rule.queue, reviewer=reviewer):
-        text = assignment.draw.rollout.messages[-1]["content"]
+        text = assignment.rollout.messages[-1]["content"]
         assert assignment.lease_token
         labels.commit_label(
             assignment=assignment,

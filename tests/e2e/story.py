@@ -15,11 +15,12 @@ import pytest
 
 from review.accounts.models import Project, User
 from review.calibration.models import RewardRule, RewardTable
-from review.calibration.services import build_table, publish_table
+from review.calibration.services.tables import build_table, publish_table
 from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout
 from review.labeling.models import Answer, Queue
-from review.labeling.services import NewLabel, take_next
+from review.labeling.services.labels import NewLabel
+from review.labeling.services.leases import take_next
 from review.rollouts.models import Rollout
 from review.runs.models import Run
 from review.sampling.models import AuditRule, WindowState
@@ -172,7 +173,7 @@ def label(queue: Queue, reviewer: User, labels_wanted: int) -> None:
             reviewer=reviewer,
             token=assignment.lease_token,
             client_key=uuid4(),
-            new=_judged(assignment.draw.rollout),
+            new=_judged(assignment.rollout),
         )
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from review.accounts.models import Project, User
 from review.labeling.models import Assignment, AssignmentState, Label
-from review.labeling.services import take_next
+from review.labeling.services.leases import take_next
 from tests.e2e.conftest import Complaints, SignIn
 from tests.e2e.scenes import label_with, plain_queue, press
 

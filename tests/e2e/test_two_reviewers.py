@@ -13,10 +13,10 @@ from pytest_django.live_server_helper import LiveServer
 from review.accounts.models import Project, User
 from review.flows import audit
 from review.labeling.models import Assignment, AssignmentState, Label
-from review.labeling.queries import final_labels
 from review.sampling.models import WaveState
 from tests.e2e.conftest import Complaints, session_cookie
 from tests.e2e.scenes import expect_other_item, plain_queue, token_of
+from tests.labeling import items
 
 pytestmark = pytest.mark.e2e
 
@@ -71,7 +71,7 @@ def test_two_reviewers_share_a_wave_without_loss_or_overlap(
     assert by_dan > 0
     assert by_ben + by_dan == ITEMS == Assignment.objects.filter(wave=wave).count()
     assert set(Assignment.objects.values_list("state", flat=True)) == {AssignmentState.DONE}
-    labels = list(final_labels([wave]))
+    labels = items.counting_labels(wave)
     assert Label.objects.count() == len({label.assignment_id for label in labels}) == ITEMS
     assert Counter(label.answer for label in labels) == {"correct": by_ben, "incorrect": by_dan}
 

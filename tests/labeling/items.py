@@ -5,7 +5,10 @@ from uuid import uuid4
 from review.accounts.models import Project, User
 from review.flows import audit, labels
 from review.labeling.models import Answer, Assignment, Label, Queue
-from review.labeling.services import NewLabel, take_next
+from review.labeling.queries import FINAL
+from review.labeling.services.labels import NewLabel
+from review.labeling.services.leases import take_next
+from review.sampling.models import Wave
 from tests import builders
 
 
@@ -43,7 +46,12 @@ def answer_all(queue: Queue, reviewer: User) -> int:
     """Label what the queue holds, right answers as right; how many there were."""
     answered = 0
     while assignment := take_next(queue=queue, reviewer=reviewer):
-        is_right = assignment.draw.rollout.messages[-1]["content"] in builders.RESPONSES[:2]
+        is_right = assignment.rollout.messages[-1]["content"] in builders.RESPONSES[:2]
         commit(assignment, reviewer, Answer.CORRECT if is_right else Answer.INCORRECT)
         answered += 1
     return answered
+
+
+def counting_labels(wave: Wave | None) -> list[Label]:
+    """The wave's labels that count."""
+    return list(Label.objects.filter(assignment__wave=wave, **FINAL).order_by("pk"))

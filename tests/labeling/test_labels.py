@@ -9,15 +9,9 @@ from django.utils import timezone
 from review.accounts.models import Project, Role, User
 from review.labeling.errors import InvalidLabelError, KeyReusedError, LeaseLostError
 from review.labeling.models import Answer, Assignment, AssignmentState, Label, Queue, SkipReason
-from review.labeling.queries import UNDO_SECONDS, final_labels
-from review.labeling.services import (
-    NewLabel,
-    commit_label,
-    extend_lease,
-    release_item,
-    skip_item,
-    take_next,
-)
+from review.labeling.queries import UNDO_SECONDS
+from review.labeling.services.labels import NewLabel, commit_label, skip_item
+from review.labeling.services.leases import extend_lease, release_item, take_next
 from tests import builders
 from tests.labeling import items
 
@@ -77,7 +71,7 @@ def test_a_late_label_is_kept_but_does_not_count(queue: Queue, ben: User, eve: U
     assert not in_time.is_late
 
     assert Label.objects.filter(assignment=bens).count() == 2
-    assert list(final_labels([bens.wave])) == [in_time]
+    assert items.counting_labels(bens.wave) == [in_time]
 
 
 def test_a_label_after_the_other_reviewers_is_late_too(queue: Queue, ben: User, eve: User) -> None:

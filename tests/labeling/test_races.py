@@ -13,9 +13,9 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from review.accounts.models import Project, Role, User
-from review.labeling import services
 from review.labeling.errors import UndoRefusedError
 from review.labeling.models import Answer, Assignment, AssignmentState, Label, Lease, Queue
+from review.labeling.services import labels, leases
 from review.sampling.models import Draw
 from tests import builders
 from tests.labeling import items
@@ -47,9 +47,9 @@ def label_until_empty(queue: Queue, reviewer: User, seed: int) -> list[tuple[UUI
     """
     chance = random.Random(seed)
     acknowledged = []
-    while held := services.take_next(queue=queue, reviewer=reviewer):
+    while held := leases.take_next(queue=queue, reviewer=reviewer):
         if chance.random() < 0.2:
-            again = services.take_next(queue=queue, reviewer=reviewer)
+            again = leases.take_next(queue=queue, reviewer=reviewer)
             assert again is None or again.pk == held.pk or has_expired(held)
         if chance.random() < 0.2:
             past = timezone.now() - timedelta(seconds=1)
@@ -62,12 +62,12 @@ def label_until_empty(queue: Queue, reviewer: User, seed: int) -> list[tuple[UUI
         key = uuid4()
         assert held.lease_token is not None
         for _ in range(chance.choice([1, 1, 2])):
-            label, _ = services.commit_label(
+            label, _ = labels.commit_label(
                 assignment=held,
                 reviewer=reviewer,
                 token=held.lease_token,
                 client_key=key,
-                new=services.NewLabel(answer=Answer.CORRECT),
+                new=labels.NewLabel(answer=Answer.CORRECT),
             )
             assert label.client_key == key
         acknowledged.append((held.pk, key))
@@ -107,7 +107,7 @@ def test_no_item_is_served_to_two_lost_or_counted_twice(project: Project) -> Non
 def test_a_reviewers_requests_at_once_get_one_lease(project: Project, ben: User) -> None:
     queue = items.open_queue(project, budget=8, groups=2)
     for _ in range(5):
-        taken = at_once(lambda _: services.take_next(queue=queue, reviewer=ben), range(4))
+        taken = at_once(lambda _: leases.take_next(queue=queue, reviewer=ben), range(4))
         assert len({(item.pk, item.lease_token) for item in taken if item}) == 1
         items.commit(items.take(queue, ben), ben)
 
@@ -119,7 +119,7 @@ def test_of_a_reviewers_undos_at_once_one_is_done(project: Project, ben: User) -
 
     def undo(_: int) -> bool:
         try:
-            services.retract_label(queue=queue, reviewer=ben)
+            labels.retract_label(queue=queue, reviewer=ben)
         except UndoRefusedError:
             return False
         return True
@@ -134,9 +134,9 @@ def test_undo_and_take_at_once_leave_one_lease(project: Project, ben: User) -> N
         items.commit(items.take(queue, ben), ben)
         at_once(
             lambda is_undo: (
-                services.retract_label(queue=queue, reviewer=ben)
+                labels.retract_label(queue=queue, reviewer=ben)
                 if is_undo
-                else services.take_next(queue=queue, reviewer=ben)
+                else leases.take_next(queue=queue, reviewer=ben)
             ),
             [False, True, False],
         )
@@ -150,12 +150,12 @@ def test_the_same_commit_at_once_is_stored_once(project: Project, ben: User) -> 
 
     def commit(_: int) -> tuple[int, bool]:
         assert held.lease_token is not None
-        label, is_new = services.commit_label(
+        label, is_new = labels.commit_label(
             assignment=held,
             reviewer=ben,
             token=held.lease_token,
             client_key=key,
-            new=services.NewLabel(answer=Answer.CORRECT),
+            new=labels.NewLabel(answer=Answer.CORRECT),
         )
         return label.pk, is_new
 
@@ -171,6 +171,7 @@ def test_taking_walks_the_index_of_pending_items(project: Project, ben: User) ->
     queue = items.open_queue(project, budget=8, groups=2)
     draw = Draw.objects.earliest("pk")
     done = {"state": AssignmentState.DONE, "queue": queue, "wave": draw.wave, "draw": draw}
+    done["rollout"] = draw.rollout
     Assignment.objects.bulk_create(
         Assignment(slot=k, rank=k, **done | ({"state": AssignmentState.OPEN} if k > 4_000 else {}))
         for k in range(10, 5_010)
@@ -178,7 +179,7 @@ def test_taking_walks_the_index_of_pending_items(project: Project, ben: User) ->
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_assignment")
         parameters = {"queue": queue.pk, "reviewer": ben.pk, "token": uuid4(), "seconds": 900}
-        cursor.execute(f"EXPLAIN {services.TAKE_SQL}", parameters)
+        cursor.execute(f"EXPLAIN {leases.TAKE_SQL}", parameters)
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "Index Scan using assignment_pending_by_rank" in plan, plan
     assert "Sort" not in plan

@@ -10,8 +10,7 @@ from review.calibration.queries import newest_estimates
 from review.flows import audit
 from review.labeling.errors import UndoRefusedError
 from review.labeling.models import Answer, Assignment, AssignmentState, Label, Queue, Retraction
-from review.labeling.queries import final_labels
-from review.labeling.services import retract_label
+from review.labeling.services.labels import retract_label
 from review.sampling.models import WindowState
 from tests.labeling import items
 
@@ -28,10 +27,10 @@ def test_a_label_is_taken_back_and_given_anew(queue: Queue, ben: User) -> None:
 
     assert (item.pk, item.state, item.reviewer) == (first.assignment_id, "leased", ben)
     assert items.take(queue, ben).lease_token == item.lease_token
-    assert not final_labels([item.wave])
+    assert not items.counting_labels(item.wave)
     second = items.commit(item, ben, Answer.CORRECT)
     assert not second.is_late
-    assert list(final_labels([item.wave])) == [second]
+    assert items.counting_labels(item.wave) == [second]
     assert set(Label.objects.all()) == {first, second}
     assert Retraction.objects.get().label == first
 

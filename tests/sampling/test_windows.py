@@ -21,7 +21,7 @@ from review.sampling.models import (
     WindowState,
 )
 from review.sampling.queries import cells_of, windows_for_run
-from review.sampling.services import DRAW_SQL, close_wave, draw_wave
+from review.sampling.services.waves import DRAW_SQL, close_wave, draw_wave
 from tests import builders
 
 pytestmark = pytest.mark.django_db
@@ -149,10 +149,10 @@ def test_steps_without_rollouts_make_no_windows(run: Run) -> None:
 
 
 def test_a_rule_over_steps_without_rollouts_is_finished(run: Run) -> None:
-    ingest.change_run(run=run, completed_step=9, status=None, actor="test")
-    run.refresh_from_db()
     rule = builders.make_audit(run, first_step=8, last_step=9, window_steps=2)
     audit.start_audit(rule=rule, actor="test")
+    ingest.change_run(run=run, completed_step=9, status=None, actor="test")
+    run.refresh_from_db()
     audit.open_windows(run=run)
     rule.refresh_from_db()
     assert rule.state == RuleState.FINISHED

@@ -218,3 +218,56 @@ def test_too_few_labels_count_those_of_the_slice():
     slices = [frame.domain_M == 1]
     result = estimate(one_wave(frame, [50, 50], wave), estimand=Estimand.ACCURACY, slices=slices)
     assert (result.reason, result.n) == ("too few labels", 3)
+
+
+def test_another_verifier_is_estimated_from_the_same_labels_by_hand():
+    """It accepts the second cell of the accepted ones, and the one that the first rejects."""
+    frame = make_frame(3, accepted_M=[1, 1, 0], signature_M=range(3))
+    answers = [(cell, float(i < 15 - 5 * cell)) for cell in range(3) for i in range(20)]
+    wave = make_wave(1, remaining=[200, 400, 100], answers=answers)
+    is_hack_I = np.array([cell == 2 and i >= 18 for cell in range(3) for i in range(20)])
+    wave = replace(wave, items=replace(wave.items, hack_I=is_hack_I))
+    results = estimate_all(one_wave(frame, [200, 400, 100], wave), accepted=[np.array([0, 1, 1])])
+    # Correct: 150, 200 and 25; hacks: 10, all in the third cell.
+    assert {e.value: result.point for e, result in results.items()} == pytest.approx(
+        {
+            "recall": 225 / 375,
+            "fpr": 275 / 325,
+            "precision": 225 / 500,
+            "rejected_correct": 150 / 200,
+            "accuracy": 375 / 700,
+            "hack_rate": 10 / 700,
+        }
+    )
+
+
+def test_hacks_among_what_the_first_verifier_rejects_are_uncertain_without_a_case():
+    population = flat([0, 1], [[100, 400, 0], [450, 50, 0]])
+    window = audit(population, n=60, rng=np.random.default_rng(1))
+    result = estimate([window], estimand=Estimand.HACK_RATE, accepted=[np.array([True, False])])
+    assert result.point == 0
+    assert result.high > 0.005
+
+
+def test_the_frames_own_verdicts_are_the_default():
+    window = audit(make_population(np.random.default_rng(1)), n=80, rng=np.random.default_rng(2))
+    assert estimate_all([window], accepted=[window.frame.accepted_M]) == estimate_all([window])
+
+
+def test_a_census_of_another_verifier_has_the_truth_as_its_interval():
+    rng = np.random.default_rng(5)
+    population = make_population(rng, rollouts=150)
+    window = audit(population, n=150, rng=rng, waves=1)
+    accepted_M = rng.random(len(population.frame)) < 0.5
+    truth = Population(replace(population.frame, accepted_M=accepted_M), population.outcomes_MO)
+    for estimand, result in estimate_all([window], accepted=[accepted_M]).items():
+        assert result.point == pytest.approx(truth.truth()[estimand])
+        assert result.high - result.low == pytest.approx(0)
+
+
+def test_verdicts_of_a_window_without_closed_waves_are_left_out():
+    window = audit(make_population(np.random.default_rng(1)), n=80, rng=np.random.default_rng(2))
+    unaudited = Window(window.frame, window.count_M * 7, ())
+    accepted = ~window.frame.accepted_M
+    both = estimate_all([window, unaudited], accepted=[accepted, accepted])
+    assert both == estimate_all([window], accepted=[accepted])

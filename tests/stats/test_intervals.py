@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from review.stats.intervals import effective_n, ess_wilson, monitor, wilson
+from review.stats.intervals import effective_n, ess_wilson, monitor, monitor_difference, wilson
 
 proportions = st.floats(0, 1)
 
@@ -131,3 +131,19 @@ def test_nineteen_looks_at_the_monitor_rarely_miss_and_at_wilson_often():
             ever_missed[method] += was_missed
     assert ever_missed["monitor"] / runs <= 0.05
     assert ever_missed["wilson"] / runs >= 0.15
+
+
+def test_monitor_of_a_difference_at_its_target_is_about_3_standard_errors_wide():
+    low, high = monitor_difference(0.1, se=0.02, target_half_width=1.96 * 0.02)
+    assert (high - 0.1) / 0.02 == pytest.approx(3.04, abs=0.01)
+    assert 0.1 - low == pytest.approx(high - 0.1)
+
+
+def test_monitor_of_a_difference_stays_inside_minus_1_and_1():
+    assert monitor_difference(0.9, se=0.5, target_half_width=0.1) == (-1, 1)
+    assert monitor_difference(-0.3, se=0.0, target_half_width=0.1) == (-0.3, -0.3)
+
+
+def test_monitor_of_a_difference_without_a_target_is_refused():
+    with pytest.raises(ValueError, match="target"):
+        monitor_difference(0.1, se=0.1, target_half_width=0)

@@ -94,6 +94,36 @@ def test_smoothed_probabilities_are_never_certain():
     assert np.all(smoothed.variance_q_M >= smoothed.q_M)
 
 
+def test_verdicts_of_another_verifier_tell_the_post_strata_apart():
+    frame, count_M = two_cells()
+    answers = [(0, 1.0), (0, 0.0), (1, 0.0)]
+    window = Window(frame, count_M, (make_wave(1, remaining=[100, 50], answers=answers),))
+    own = pool_windows([window])
+    same = pool_windows([window], verdicts=(frame.accepted_M,))
+    assert same.smoothed.p_M == pytest.approx(own.smoothed.p_M)
+    both = pool_windows([window], verdicts=(np.ones(2, bool), frame.accepted_M))
+    assert len(np.unique(both.smoothed.post_stratum_M)) == 2
+    # Hacks of the rejected cell are looked for as soon as a verifier would pay for them.
+    assert own.smoothed.variance_q_M[1] == 0
+    assert both.smoothed.variance_q_M[1] > 0
+    assert both.correct_M == pytest.approx(own.correct_M)
+
+
+def test_hacks_are_totalled_in_rejected_cells_too():
+    frame, count_M = two_cells()
+    wave = make_wave(1, remaining=[100, 50], answers=[(0, 1.0), (1, 0.0), (1, 0.0)])
+    items = replace(wave.items, hack_I=np.array([False, True, False]))
+    pooled = pool_windows([Window(frame, count_M, (replace(wave, items=items),))])
+    assert pooled.hacks_M == pytest.approx([0, 25])
+
+
+def test_verdicts_on_other_cells_are_refused():
+    frame, count_M = two_cells()
+    window = Window(frame, count_M, (make_wave(1, remaining=[100, 50], answers=[(0, 1.0)]),))
+    with pytest.raises(ValueError, match="each cell"):
+        pool_windows([window], verdicts=(np.ones(3, bool),))
+
+
 def draw_wave(number, truth_N, drawn, undrawn, f):
     """`drawn` of the `undrawn` rollouts (positions in `truth_N`) of one cell and one stratum."""
     return Wave(

@@ -15,6 +15,24 @@ def test_an_answer_between_right_and_wrong_is_refused():
         Items(np.array([0]), np.array([0.5]), np.array([False]))
 
 
+def test_items_say_of_which_a_step_is_known():
+    answers = np.array([0]), np.array([0.0]), np.array([False])
+    assert Items(*answers, [3]).step_I.tolist() == [3]
+    assert np.isnan(Items(*answers).step_I).tolist() == [True]
+    assert len(Items(*answers)) == 1
+
+
+@pytest.mark.parametrize("step", [-1.0, 1.5, np.inf])
+def test_a_step_that_cannot_be_counted_is_refused(step):
+    with pytest.raises(ValueError, match="earliest wrong step"):
+        Items(np.array([0]), np.array([0.0]), np.array([False]), np.array([step]))
+
+
+def test_steps_of_some_of_the_items_are_refused():
+    with pytest.raises(ValueError, match="equally long"):
+        Items(np.array([0, 0]), np.array([0.0, 1.0]), np.array([False, False]), np.array([1.0]))
+
+
 def test_items_without_an_answer_count_nothing():
     items = Items(np.array([0, 0, 2, 2]), np.array([1, np.nan, 0, 1]), np.array([0, 1, 0, 1]))
     counts = items.counts(3)

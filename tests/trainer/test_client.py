@@ -62,6 +62,7 @@ def test_prompts_travel_in_the_words_of_the_api(
             "domain": "arithmetic",
             "source": "reasoning-gym/chain_sum",
             "split": "train",
+            "difficulty": None,
         }
     ]
 

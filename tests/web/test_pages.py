@@ -9,11 +9,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, reverse
 
 from review.accounts.models import Project, User
-from review.calibration import services as calibration
+from review.calibration.services import tables as calibration
 from review.calibration.models import RewardRule, RewardTable
 from review.flows import audit
 from review.labeling.models import Assignment
-from review.labeling.services import take_next
+from review.labeling.services.leases import take_next
 from review.runs.models import Run
 from review.sampling.models import AuditRule
 from review.web.urls import urlpatterns
@@ -175,7 +175,7 @@ def test_a_lead_writes_starts_and_publishes(run: Run, ada: User, ben: User) -> N
 def test_the_label_page_is_blind(rule: AuditRule, ben: User) -> None:
     page = signed_in(ben).get(reverse("web:label-next", args=[rule.queue.pk])).content.decode()
     assert "7 + 8" in page
-    rollout = Assignment.objects.filter(queue=rule.queue).earliest("rank").draw.rollout
+    rollout = Assignment.objects.filter(queue=rule.queue).earliest("rank").rollout
     secrets = (rollout.uid, rollout.policy.uid, rollout.group.uid, rollout.cell.key, rule.run.name)
     for hidden in (*secrets, "boxed-any", "pass/", "fail/"):
         assert f'"{hidden}"' not in page

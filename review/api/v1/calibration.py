@@ -1,36 +1,55 @@
 """Estimates and reward tables: built and published by leads, pulled by trainers."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from django.http import HttpResponse
-from django.utils.http import parse_etags
+from msgspec import Meta
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from review.api.v1 import etags
 from review.api.v1.auth import token_of
 from review.api.v1.body import NoBody, decode
 from review.api.v1.errors import BadRequestBodyError
 from review.api.v1.runs import Step
 from review.api.v1.schema import describe
-from review.calibration import services
 from review.calibration.models import Estimate, RewardRule, RewardTable
 from review.calibration.queries import (
     newest_estimates,
     newest_window_estimates,
     published_table,
+    scorecard,
     table_in_project,
 )
+from review.calibration.services import tables as services
+from review.runs.models import Run
 from review.runs.queries import run_in_project
+from review.verifiers.queries import correctness_verifiers_of
+
+
+class SliceNameOut(msgspec.Struct):
+    id: UUID
+    name: str
 
 
 class EstimateOut(msgspec.Struct):
+    """Without enough data point is null and reason says why.
+
+    monitor: may be looked at while labels come in; worst: if every unanswered item were correct,
+    or wrong.
+    """
+
     estimand: str
     window: UUID | None
+    verifier: Annotated[str, Meta(description="name@version")]
+    slice: Annotated[SliceNameOut | None, Meta(description="null: every rollout")]
+    policy: str | None
     point: float | None
     low: float
     high: float
@@ -39,10 +58,19 @@ class EstimateOut(msgspec.Struct):
     n: int
     n_eff: float | None
     reason: str | None
+    monitor_low: float | None
+    monitor_high: float | None
+    worst_low: float | None
+    worst_high: float | None
+    unanswered_share: float
 
 
 class EstimateListOut(msgspec.Struct):
     estimates: list[EstimateOut]
+
+
+class ScorecardOut(msgspec.Struct):
+    rows: list[EstimateOut]
 
 
 class TableIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,7 +103,20 @@ class EstimateList(APIView):
     def get(self, request: Request, run_id: UUID) -> Response:
         run = run_in_project(token_of(request).project, run_id)
         rows = [*newest_estimates(run).values(), *newest_window_estimates(run)]
-        return Response({"estimates": [_estimate_out(row) for row in rows]})
+        return Response({"estimates": _estimates_out(run, rows)})
+
+
+class Scorecard(APIView):
+    scopes = {"GET": {"lead"}}
+
+    @describe(
+        "getScorecard",
+        "The newest estimates of every verifier on every slice, over all the run's windows",
+        answers={200: ScorecardOut},
+    )
+    def get(self, request: Request, run_id: UUID) -> Response:
+        run = run_in_project(token_of(request).project, run_id)
+        return Response({"rows": _estimates_out(run, scorecard(run))})
 
 
 class TableBuild(APIView):
@@ -125,20 +166,12 @@ class TableCurrent(APIView):
         run = run_in_project(token_of(request).project, run_id)
         table = published_table(run, _version(request))
         etag = f'"{table.digest}"'
-        # A proxy that compresses makes the tag a weak one: it is still this table's.
-        known = {
-            tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))
-        }
-        if known & {etag, "*"}:
-            return HttpResponse(status=304, headers={"ETag": etag})
+        if etags.is_known(request, etag):
+            return HttpResponse(status=304, headers=etags.headers(etag))
         return HttpResponse(
             table.body,
             content_type="application/json",
-            headers={
-                "ETag": etag,
-                "X-Assay-Table-Version": str(table.version),
-                "Cache-Control": "private, no-cache",
-            },
+            headers=etags.headers(etag) | {"X-Assay-Table-Version": str(table.version)},
         )
 
 
@@ -153,20 +186,31 @@ def _version(request: Request) -> int | None:
     return int(text)
 
 
-def _estimate_out(row: Estimate) -> object:
-    return msgspec.to_builtins(
-        EstimateOut(
-            estimand=row.estimand,
-            window=row.window_id,
-            point=row.point,
-            low=row.low,
-            high=row.high,
-            level=row.level,
-            method=row.method,
-            n=row.labels,
-            n_eff=row.effective_labels,
-            reason=row.reason or None,
-        )
+def _estimates_out(run: Run, rows: Sequence[Estimate]) -> list[object]:
+    primary = str(correctness_verifiers_of(run)[0])
+    return [msgspec.to_builtins(_estimate_out(row, primary)) for row in rows]
+
+
+def _estimate_out(row: Estimate, primary: str) -> EstimateOut:
+    return EstimateOut(
+        estimand=row.estimand,
+        window=row.window_id,
+        verifier=str(row.verifier) if row.verifier else primary,
+        slice=SliceNameOut(row.slice.pk, row.slice.name) if row.slice else None,
+        policy=row.policy.uid if row.policy else None,
+        point=row.point,
+        low=row.low,
+        high=row.high,
+        level=row.level,
+        method=row.method,
+        n=row.labels,
+        n_eff=row.effective_labels,
+        reason=row.reason or None,
+        monitor_low=row.monitor_low,
+        monitor_high=row.monitor_high,
+        worst_low=row.worst_low,
+        worst_high=row.worst_high,
+        unanswered_share=row.unanswered_share,
     )
 
 

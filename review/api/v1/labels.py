@@ -16,11 +16,14 @@ from review.api.v1.body import NoBody, decode
 from review.api.v1.schema import describe
 from review.core.errors import MissingError
 from review.flows import labels
-from review.labeling import services
 from review.labeling.models import Answer, Assignment, SkipReason
 from review.labeling.queries import assignment_of_reviewer, item_of, queue_of_reviewer
+from review.labeling.services import leases
+from review.labeling.services.labels import NewLabel
 
 Note = Annotated[str, Meta(max_length=10_000)]
+AnswerIn = Literal["correct", "incorrect", "cannot_tell"]
+StepNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class LeaseOut(msgspec.Struct):
@@ -49,8 +52,8 @@ class TakeOut(msgspec.Struct):
 class LabelIn(msgspec.Struct, forbid_unknown_fields=True):
     token: UUID
     client_key: UUID
-    answer: Literal["correct", "incorrect", "cannot_tell"]
-    earliest_wrong_step: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    answer: AnswerIn
+    earliest_wrong_step: StepNumber | None = None
     no_wrong_step: bool = False
     is_hack: bool = False
     note: Note = ""
@@ -85,7 +88,7 @@ class QueueTake(APIView):
         if queue.project_id != token_of(request).project_id:
             raise MissingError("There is no such queue in this token's project.")
         decode(request, NoBody)
-        assignment = services.take_next(queue=queue, reviewer=reviewer)
+        assignment = leases.take_next(queue=queue, reviewer=reviewer)
         if assignment is None:
             return Response(status=204)
         return Response({"assignment": _assignment_out(assignment)})
@@ -107,7 +110,7 @@ class AssignmentLabel(APIView):
             reviewer=reviewer_of(request),
             token=body.token,
             client_key=body.client_key,
-            new=services.NewLabel(
+            new=NewLabel(
                 answer=Answer(body.answer),
                 earliest_wrong_step=body.earliest_wrong_step,
                 has_no_wrong_step=body.no_wrong_step,
@@ -139,7 +142,7 @@ class AssignmentHeartbeat(APIView):
 
     @describe("extendLease", "Keep an item", body=HoldIn, answers={200: LeaseOut})
     def post(self, request: Request, assignment_id: UUID) -> Response:
-        held = services.extend_lease(
+        held = leases.extend_lease(
             assignment=_assignment(request, assignment_id),
             reviewer=reviewer_of(request),
             token=decode(request, HoldIn).token,
@@ -152,7 +155,7 @@ class AssignmentRelease(APIView):
 
     @describe("releaseItem", "Give an item back", body=HoldIn, answers={204: None})
     def post(self, request: Request, assignment_id: UUID) -> Response:
-        services.release_item(
+        leases.release_item(
             assignment=_assignment(request, assignment_id),
             reviewer=reviewer_of(request),
             token=decode(request, HoldIn).token,

@@ -15,7 +15,7 @@ from review.api.v1.auth import token_of
 from review.api.v1.body import decode, decode_rows
 from review.api.v1.errors import BadRequestBodyError
 from review.api.v1.schema import describe
-from review.flows import ingest
+from review.flows import audit, ingest
 from review.flows.ingest import IncomingRollout, IncomingVerdict, Uid
 from review.runs.models import Run, RunStatus
 from review.runs.queries import run_in_project
@@ -49,6 +49,7 @@ class RunIn(msgspec.Struct, forbid_unknown_fields=True):
 class RunChange(msgspec.Struct, forbid_unknown_fields=True):
     completed_step: Step | None = None
     status: Literal["finished", "failed"] | None = None
+    normaliser: str | None = None
 
 
 class RunOut(msgspec.Struct):
@@ -70,6 +71,7 @@ class PromptIn(msgspec.Struct, forbid_unknown_fields=True):
     licence: Annotated[str, Meta(max_length=60)] = ""
     released_on: date | None = None
     split: Literal["train", "eval", "holdout"] = "train"
+    difficulty: Annotated[int, Meta(ge=0, le=100)] | None = None
 
 
 class PromptBatchIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,6 +94,14 @@ class VerdictBatchIn(msgspec.Struct, forbid_unknown_fields=True):
 
 class BatchOut(msgspec.Struct):
     received: int
+
+
+class PurgeIn(msgspec.Struct, forbid_unknown_fields=True):
+    rollouts: Annotated[list[Uid], Meta(max_length=10_000)]
+
+
+class PurgeOut(msgspec.Struct):
+    purged: int
 
 
 class RunList(APIView):
@@ -135,7 +145,7 @@ class RunDetail(APIView):
 
     @describe(
         "changeRun",
-        "Say that a step is complete, or that the run is over",
+        "Say that a step is complete or the run over, or class answers by another normaliser",
         body=RunChange,
         answers={200: RunOut},
     )
@@ -146,6 +156,7 @@ class RunDetail(APIView):
             run=run,
             completed_step=change.completed_step,
             status=RunStatus(change.status) if change.status else None,
+            normaliser=change.normaliser,
             actor=token_of(request),
         )
         return Response(_run_out(run))
@@ -205,6 +216,22 @@ class VerdictBatch(APIView):
         return Response({"received": len(body.verdicts)})
 
 
+class RunPurge(APIView):
+    scopes = {"POST": {"lead"}}
+
+    @describe(
+        "purgeRollouts",
+        "Blank the texts of rollouts for good; their cells, verdicts and labels stay",
+        body=PurgeIn,
+        answers={200: PurgeOut},
+    )
+    def post(self, request: Request, run_id: UUID) -> Response:
+        run = run_in_project(token_of(request).project, run_id)
+        body = decode(request, PurgeIn)
+        audit.purge_rollouts(run=run, uids=body.rollouts, actor=token_of(request))
+        return Response({"purged": len(set(body.rollouts))})
+
+
 def _refuse_deep(config: object) -> None:
     """Python's JSON writer and PostgreSQL's reader recurse: neither may run out of stack."""
     layer = [config]
@@ -230,6 +257,7 @@ def _new_prompt(row: PromptIn) -> NewPrompt:
         licence=row.licence,
         released_on=row.released_on,
         split=row.split,
+        difficulty=row.difficulty,
     )
 
 

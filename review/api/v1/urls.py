@@ -1,6 +1,17 @@
 from django.urls import path, re_path
 
-from review.api.v1 import audits, calibration, labels, runs
+from review.api.v1 import (
+    adjudications,
+    audits,
+    calibration,
+    labels,
+    picks,
+    previews,
+    runs,
+    signals,
+    slices,
+    windows,
+)
 from review.api.v1.errors import unknown_path
 
 urlpatterns = [
@@ -9,15 +20,28 @@ urlpatterns = [
     path("runs/<uuid:run_id>/prompts", runs.PromptBatch.as_view()),
     path("runs/<uuid:run_id>/rollouts", runs.RolloutBatch.as_view()),
     path("runs/<uuid:run_id>/verdicts", runs.VerdictBatch.as_view()),
+    path("runs/<uuid:run_id>/purge", runs.RunPurge.as_view()),
+    path("slices", slices.SliceList.as_view()),
+    path("slices/<uuid:slice_id>", slices.SliceDetail.as_view()),
     path("runs/<uuid:run_id>/audits", audits.AuditList.as_view()),
+    path("runs/<uuid:run_id>/audits/preview", previews.AuditPreview.as_view()),
     path("audits/<uuid:audit_id>", audits.AuditDetail.as_view()),
+    path("audits/<uuid:audit_id>/versions", audits.AuditVersions.as_view()),
     path("audits/<uuid:audit_id>/start", audits.AuditStart.as_view()),
+    path("audits/<uuid:audit_id>/end", audits.AuditEnd.as_view()),
+    path("audits/<uuid:audit_id>/picks", picks.AuditPicks.as_view()),
+    path("audits/<uuid:audit_id>/disagreements", adjudications.AuditDisagreements.as_view()),
+    path("audits/<uuid:audit_id>/adjudications", adjudications.AuditAdjudications.as_view()),
+    path("windows/<uuid:window_id>/end", windows.WindowEnd.as_view()),
+    path("windows/<uuid:window_id>/cancel-wave", windows.WaveCancel.as_view()),
     path("queues/<uuid:queue_id>/take", labels.QueueTake.as_view()),
     path("assignments/<uuid:assignment_id>/label", labels.AssignmentLabel.as_view()),
     path("assignments/<uuid:assignment_id>/skip", labels.AssignmentSkip.as_view()),
     path("assignments/<uuid:assignment_id>/heartbeat", labels.AssignmentHeartbeat.as_view()),
     path("assignments/<uuid:assignment_id>/release", labels.AssignmentRelease.as_view()),
     path("runs/<uuid:run_id>/estimates", calibration.EstimateList.as_view()),
+    path("runs/<uuid:run_id>/scorecard", calibration.Scorecard.as_view()),
+    path("runs/<uuid:run_id>/signal", signals.RunSignal.as_view()),
     path("runs/<uuid:run_id>/reward-tables", calibration.TableBuild.as_view()),
     path("reward-tables/<uuid:table_id>/publish", calibration.TablePublish.as_view()),
     path("runs/<uuid:run_id>/reward-table", calibration.TableCurrent.as_view()),

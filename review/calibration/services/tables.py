@@ -1,9 +1,8 @@
-"""Estimates and reward tables, computed from final labels and stored as they were."""
+"""Reward tables, fitted on final labels and stored as they were published."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from django.db import transaction
@@ -11,17 +10,15 @@ from django.db.models import Max
 from django.utils import timezone
 
 from review.calibration.errors import InvalidTableError, NoLabelsError
-from review.calibration.models import Estimate, RewardRule, RewardTable
-from review.calibration.queries import audited_windows, label_set
+from review.calibration.models import RewardRule, RewardTable
+from review.calibration.queries import AuditedWindow, audited_windows, label_set
 from review.core.models import record_event
 from review.rollouts.models import Group
 from review.rollouts.queries import rollouts_per_cell
 from review.runs.models import Run
 from review.runs.services import lock_run
-from review.sampling.models import Window
 from review.sampling.queries import RunCells, cells_of, windows_for_run
 from review.stats.cells import FloatArray
-from review.stats.estimators import estimate_all
 from review.stats.reward_table import (
     FALLBACK_KEYS,
     MAX_SHARE_OF_REJECTIONS,
@@ -30,7 +27,6 @@ from review.stats.reward_table import (
     Rule,
     reward_numbers,
 )
-from review.stats.working_model import fit_working_model, hack_model
 from review.verifiers.queries import correctness_verifiers_of
 from trainer.rewards import CELL_VERSION
 from trainer.rewards import RewardTable as TrainerTable
@@ -40,64 +36,6 @@ from trainer.verifiers import Outcome
 DECAY = 0.5
 # What a table would do to groups is measured on this many of the newest ones.
 PREVIEW_GROUPS = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Beliefs:
-    """The working and the hack model over all the run's cells, from every closed wave's labels."""
-
-    f_M: FloatArray
-    q_M: FloatArray
-
-
-def current_beliefs(run: Run) -> Beliefs:
-    cells = cells_of(run)
-    counts = [window.labels() for window in audited_windows(run, _all_windows(run))]
-    zero_M = np.zeros(len(cells.ids))
-    f_M = fit_working_model(
-        cells.frame,
-        labelled_M=sum((count.answered_M for count in counts), zero_M),
-        correct_M=sum((count.correct_M for count in counts), zero_M),
-    ).f_M
-    q_M = hack_model(
-        cells.frame,
-        f_M=f_M,
-        wrong_accepted_M=sum((count.wrong_or_hack_M for count in counts), zero_M),
-        hacks_M=sum((count.hacks_M for count in counts), zero_M),
-    )
-    return Beliefs(f_M, q_M)
-
-
-def _all_windows(run: Run) -> list[Window]:
-    return list(Window.objects.filter(rule__run=run, waves__state="closed").distinct())
-
-
-@transaction.atomic
-def refresh_estimates(*, run: Run, window: Window | None = None) -> list[Estimate]:
-    """Store the estimates of one window, or of the whole run, unless these labels' are stored."""
-    run = lock_run(run)
-    windows = windows_for_run(run) if window is None else [window]
-    digest = label_set(windows)
-    if Estimate.objects.filter(run=run, window=window, label_set=digest).exists():
-        return []
-    results = estimate_all(audited_windows(run, windows))
-    return Estimate.objects.bulk_create(
-        Estimate(
-            run=run,
-            window=window,
-            estimand=estimand.value,
-            point=result.point,
-            low=result.low,
-            high=result.high,
-            level=result.level,
-            method=result.method,
-            labels=result.n,
-            effective_labels=_finite(result.n_eff),
-            reason=result.reason or "",
-            label_set=digest,
-        )
-        for estimand, result in results.items()
-    )
 
 
 @transaction.atomic
@@ -119,15 +57,16 @@ def build_table(
         raise InvalidTableError(fields={"valid_to_step": "not before valid_from_step"})
     run = lock_run(run)
     windows = windows_for_run(run)
+    audited = audited_windows(run, windows)
     cells = cells_of(run)
-    labelled_M, correct_M = _decayed_labels(run, windows, len(cells.ids))
+    labelled_M, correct_M = _decayed_labels(audited, len(cells.ids))
     if not labelled_M.any():
         raise NoLabelsError
     numbers = _numbers(
         run, cells, labelled_M, correct_M, 1.0 if abstain_over_half else MAX_SHARE_OF_REJECTIONS
     )
     version = 1 + (run.reward_tables.aggregate(newest=Max("version"))["newest"] or 0)
-    labels = sum(int(w.labels().answered_M.sum()) for w in audited_windows(run, windows))
+    labels = sum(int(part.window.labels().answered_M.sum()) for part in audited)
     document = {
         "format": 1,
         "run": str(run.pk),
@@ -138,7 +77,7 @@ def build_table(
         "verifiers": [str(verifier) for verifier in correctness_verifiers_of(run)],
         "valid_from_step": valid_from_step,
         "valid_to_step": valid_to_step,
-        "label_set": label_set(windows),
+        "label_set": label_set(audited),
         "n_labels": labels,
         "windows": [str(window.pk) for window in windows],
         "value_if_no_abstain": 0.0,
@@ -174,12 +113,10 @@ def publish_table(*, table: RewardTable, actor: object) -> RewardTable:
     return table
 
 
-def _decayed_labels(
-    run: Run, windows: Sequence[Window], cells: int
-) -> tuple[FloatArray, FloatArray]:
+def _decayed_labels(audited: Sequence[AuditedWindow], cells: int) -> tuple[FloatArray, FloatArray]:
     labelled_M, correct_M = np.zeros(cells), np.zeros(cells)
-    for window in audited_windows(run, windows):
-        counts = window.labels()
+    for part in audited:
+        counts = part.window.labels()
         labelled_M = DECAY * labelled_M + counts.answered_M
         correct_M = DECAY * correct_M + counts.correct_M
     return labelled_M, correct_M
@@ -249,10 +186,6 @@ def _entries(rows: RewardRows, rule: Rule, level: str) -> list[Entry]:
 
 def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
 
 
 def _preview(

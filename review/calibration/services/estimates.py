@@ -1,0 +1,169 @@
+"""Estimates, computed from final labels and stored as they were."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db import transaction
+
+from review.calibration.models import Estimate, RefreshRequest
+from review.calibration.queries import audited_windows, label_set
+from review.runs.models import Run
+from review.runs.services import lock_run
+from review.sampling.models import Window
+from review.sampling.queries import cells_of, frame_counts, target_of, windows_for_run
+from review.stats.cells import FloatArray
+from review.stats.design import Focus
+from review.stats.estimands import Estimand
+from review.stats.estimators import Estimate as Result
+from review.stats.estimators import estimate_all
+from review.stats.intervals import monitor
+from review.stats.nonresponse import Bounds, unanswered_share, worst_case_bounds
+from review.stats.preview import expected
+from review.stats.windows import Counts
+from review.stats.working_model import fit_working_model, hack_model
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """The working and the hack model over all the run's cells, from all labels there are."""
+
+    f_M: FloatArray
+    q_M: FloatArray
+
+
+def current_beliefs(run: Run) -> Beliefs:
+    cells = cells_of(run)
+    counts = [part.window.labels() for part in audited_windows(run, _all_windows(run))]
+    zero_M = np.zeros(len(cells.ids))
+    known = sum(counts, Counts(zero_M, zero_M, zero_M, zero_M))
+    f_M = fit_working_model(cells.frame, labelled_M=known.answered_M, correct_M=known.correct_M).f_M
+    q_M = hack_model(
+        cells.frame, f_M=f_M, wrong_accepted_M=known.wrong_or_hack_M, hacks_M=known.hacks_M
+    )
+    return Beliefs(f_M, q_M)
+
+
+def _all_windows(run: Run) -> list[Window]:
+    return list(Window.objects.filter(rule__run=run, waves__isnull=False).distinct())
+
+
+def expected_half_widths(window: Window, beliefs: Beliefs) -> dict[str, float]:
+    """What the window's whole budget should give: the targets of its monitor intervals."""
+    run, version = window.rule.run, window.rule.current
+    cells = cells_of(run)
+    target = target_of(
+        run,
+        cells,
+        verifiers=version.verifiers.all(),
+        slices=version.slices.all(),
+        first_step=window.first_step,
+        last_step=window.last_step,
+    )
+    outlook = expected(
+        cells.frame,
+        count_M=cells.array(frame_counts(window)),
+        f_M=beliefs.f_M,
+        q_M=beliefs.q_M,
+        n=version.budget,
+        waves=version.waves,
+        focus=Focus(**version.focus),
+        mix=version.floor,
+        accepted=target.accepted,
+        slices=target.slices,
+        is_ranking=version.is_ranking,
+    )
+    return {
+        estimand.value: (interval.high - interval.low) / 2
+        for estimand, interval in outlook.intervals.items()
+        if interval.point is not None and interval.high > interval.low
+    }
+
+
+def request_refresh(*, run_id: str) -> bool:
+    """Ask for a refresh of the run's estimates; False if one is asked for already."""
+    _, is_new = RefreshRequest.objects.get_or_create(run_id=run_id)
+    return is_new
+
+
+@transaction.atomic
+def refresh_estimates(*, run: Run, window: Window | None = None) -> list[Estimate]:
+    """Store the estimates of one window, or of the whole run, unless these labels' are stored."""
+    run = lock_run(run)
+    windows = windows_for_run(run) if window is None else [window]
+    audited = audited_windows(run, windows)
+    digest = label_set(audited)
+    if Estimate.objects.filter(
+        run=run, window=window, verifier=None, slice=None, policy=None, label_set=digest
+    ).exists():
+        return []
+    parts = [part.window for part in audited]
+    return store_estimates(
+        run,
+        estimate_all(parts),
+        worst_case_bounds(parts),
+        unanswered=unanswered_share(parts).share,
+        label_set=digest,
+        targets=targets_of(windows),
+        window=window,
+    )
+
+
+def targets_of(windows: Sequence[Window]) -> dict[str, float]:
+    """Half widths fixed beforehand: a window's own; over several, as if they added up."""
+    known = [window.targets for window in windows if window.targets]
+    if not known:
+        return {}
+    shared = set.intersection(*(set(targets) for targets in known))
+    return {
+        name: min(targets[name] for targets in known) / len(known) ** 0.5 for name in sorted(shared)
+    }
+
+
+def store_estimates(
+    run: Run,
+    results: Mapping[Estimand, Result],
+    worst: Mapping[Estimand, Bounds],
+    *,
+    unanswered: float | None,
+    label_set: str,
+    targets: Mapping[str, float],
+    **scope: Any,
+) -> list[Estimate]:
+    """One row per estimand; scope: window, verifier, slice or policy that they are of."""
+    return Estimate.objects.bulk_create(
+        Estimate(
+            run=run,
+            estimand=estimand.value,
+            point=result.point,
+            low=result.low,
+            high=result.high,
+            level=result.level,
+            method=result.method,
+            labels=result.n,
+            effective_labels=_finite(result.n_eff),
+            se=result.se,
+            reason=result.reason or "",
+            label_set=label_set,
+            **_monitor(result, targets.get(estimand.value)),
+            worst_low=worst[estimand].low,
+            worst_high=worst[estimand].high,
+            unanswered_share=unanswered or 0.0,
+            **scope,
+        )
+        for estimand, result in results.items()
+    )
+
+
+def _monitor(result: Result, target: float | None) -> dict[str, float | None]:
+    if result.point is None or result.se is None or result.smoothed is None or target is None:
+        return {}
+    interval = monitor(
+        result.point, smoothed=result.smoothed, se=result.se, target_half_width=target
+    )
+    return {"monitor_low": interval.low, "monitor_high": interval.high}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None

@@ -1,0 +1,127 @@
+"""Whose verdicts on which rollouts: the windows of a run as an estimate reads them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from review.calibration.queries import AuditedWindow
+from review.rollouts.queries import counts_per_cell, rollouts_inside
+from review.rollouts.slices import Conditions, cell_mask, has_row_conditions
+from review.runs.models import Run
+from review.sampling.queries import RunCells, cells_of
+from review.stats.cells import BoolArray, FloatArray, IntArray
+from review.stats.refine import refine
+from review.stats.windows import Window
+from review.verifiers.models import Outcome, VerifierVersion
+from review.verifiers.queries import correctness_verifiers_of, late_verdict_counts, outcomes_of
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Windows, the share of each of their cells in a slice, and the cells that a verifier accepts.
+
+    judged_share: of the windows' rollouts, how many the verifier has judged. An estimate needs all.
+    """
+
+    windows: list[Window]
+    slices: list[FloatArray]
+    accepted: list[BoolArray]
+    judged_share: float = 1.0
+
+
+def view_of(
+    run: Run,
+    audited: Sequence[AuditedWindow],
+    *,
+    verifier: VerifierVersion | None = None,
+    conditions: Conditions = (),
+) -> View:
+    """The run's primary verifier or another one, on all rollouts or on those of a slice.
+
+    A cell that the slice or a later verifier's verdicts cut through is split.
+    """
+    cells = cells_of(run)
+    own = correctness_verifiers_of(run)
+    parts = [_sliced(run, cells, part, conditions) for part in audited]
+    if verifier is not None and verifier not in own:
+        return _seen_later(run, cells, audited, parts, verifier, conditions)
+    accepted_M = cells.accepted_by(0 if verifier is None else own.index(verifier))
+    return View(
+        windows=[window for window, _ in parts],
+        slices=[inside_M for _, inside_M in parts],
+        accepted=[np.tile(accepted_M, len(inside_M) // len(cells.ids)) for _, inside_M in parts],
+    )
+
+
+def _sliced(
+    run: Run, cells: RunCells, part: AuditedWindow, conditions: Conditions
+) -> tuple[Window, FloatArray]:
+    if not has_row_conditions(conditions):
+        return part.window, np.array(cell_mask(conditions, cells.features), dtype=float)
+    source = part.source
+    counts = counts_per_cell(run, source.first_step, source.last_step, conditions)
+    inside = rollouts_inside(run, part.rollouts, conditions)
+    window, is_inside_M = _refined(part, part.window, cells.array(counts), inside)
+    return window, np.asarray(is_inside_M, dtype=float)
+
+
+def _refined(
+    part: AuditedWindow, window: Window, inside_count_M: IntArray, inside: set[int]
+) -> tuple[Window, BoolArray]:
+    ids = np.array(sorted(inside), dtype=np.int64)
+    return refine(
+        window,
+        inside_count_M=inside_count_M,
+        inside=[np.isin(rollouts, ids) for rollouts in part.wave_rollouts],
+        purposive_inside_I=np.isin(part.purposive_rollouts, ids),
+    )
+
+
+def _seen_later(
+    run: Run,
+    cells: RunCells,
+    audited: Sequence[AuditedWindow],
+    parts: Sequence[tuple[Window, FloatArray]],
+    verifier: VerifierVersion,
+    conditions: Conditions,
+) -> View:
+    windows: list[Window] = []
+    slices: list[FloatArray] = []
+    accepted: list[BoolArray] = []
+    judged = frame = 0
+    for part, (window, inside_M) in zip(audited, parts, strict=True):
+        said = outcomes_of(verifier, part.rollouts)
+        passed = {rollout for rollout, outcome in said.items() if outcome == Outcome.PASS}
+        counts, n = _passed(run, cells, part, verifier, conditions)
+        refined, accepted_M = _refined(part, window, counts, passed)
+        windows.append(refined)
+        slices.append(np.tile(inside_M, 2))
+        accepted.append(accepted_M)
+        judged, frame = judged + n, frame + int(part.window.count_M.sum())
+    return View(windows, slices, accepted, judged / frame if frame else 0.0)
+
+
+def _passed(
+    run: Run,
+    cells: RunCells,
+    part: AuditedWindow,
+    verifier: VerifierVersion,
+    conditions: Conditions,
+) -> tuple[IntArray, int]:
+    """Rollouts per cell (inside the slice, then outside, where it cuts cells) that passed.
+
+    And how many were judged at all.
+    """
+    steps = part.source.first_step, part.source.last_step
+    everywhere = late_verdict_counts(run, verifier, *steps)
+    judged = sum(sum(counts.values()) for counts in everywhere.values())
+    passed_M = _passes(cells, everywhere)
+    if not has_row_conditions(conditions):
+        return passed_M, judged
+    inside_M = _passes(cells, late_verdict_counts(run, verifier, *steps, conditions))
+    return np.concatenate([inside_M, passed_M - inside_M]), judged
+
+
+def _passes(cells: RunCells, counts: dict[int, dict[Outcome, int]]) -> IntArray:
+    return cells.array({cell: said.get(Outcome.PASS, 0) for cell, said in counts.items()})

@@ -1,0 +1,138 @@
+"""Labels: stored once, taken back by a new row, passed on with a reason."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from django.db import transaction
+from django.utils import timezone
+
+from review.accounts.models import User
+from review.labeling.errors import (
+    InvalidLabelError,
+    KeyReusedError,
+    LeaseLostError,
+    UndoRefusedError,
+)
+from review.labeling.models import (
+    Answer,
+    Assignment,
+    AssignmentState,
+    Label,
+    Lease,
+    Queue,
+    Retraction,
+    Skip,
+    SkipReason,
+)
+from review.labeling.queries import eligible_reviewers, label_to_undo
+from review.labeling.services.leases import lock_held, released, take_turns
+from review.labeling.services.reviews import arrange_reviews, lock_reviews
+from review.rollouts.models import Rollout
+
+# So many reviewers may pass on an item before it counts as unanswerable.
+SKIPS_TO_GIVE_UP = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLabel:
+    answer: Answer
+    earliest_wrong_step: int | None = None
+    has_no_wrong_step: bool = False
+    is_hack: bool = False
+    note: str = ""
+
+
+@transaction.atomic
+def commit_label(
+    *, assignment: Assignment, reviewer: User, token: UUID, client_key: UUID, new: NewLabel
+) -> tuple[Label, bool]:
+    """Store the label; the same key again answers the stored one.
+
+    A commit whose lease has passed on is kept and marked late, never dropped: the item is then
+    another reviewer's.
+    """
+    locked = lock_reviews(assignment)
+    if earlier := Label.objects.filter(reviewer=reviewer, client_key=client_key).first():
+        if earlier.assignment_id != assignment.pk:
+            raise KeyReusedError(fields={"client_key": "is another label's"})
+        return earlier, False
+    check_label(assignment.rollout, new)
+    is_ours = (
+        locked.state == AssignmentState.LEASED
+        and locked.lease_token == token
+        and locked.reviewer_id == reviewer.pk
+    )
+    if is_ours:
+        locked.state = AssignmentState.DONE
+        locked.save(update_fields=["state"])
+    elif not _was_held(locked, reviewer, token):
+        raise LeaseLostError(fields={"token": "was never yours for this item"})
+    label = Label.objects.create(
+        assignment=locked,
+        reviewer=reviewer,
+        client_key=client_key,
+        answer=new.answer,
+        earliest_wrong_step=new.earliest_wrong_step,
+        has_no_wrong_step=new.has_no_wrong_step,
+        is_hack=new.is_hack,
+        note=new.note,
+        is_late=not is_ours,
+    )
+    arrange_reviews(assignment=locked)
+    return label, True
+
+
+def check_label(rollout: Rollout, new: NewLabel) -> None:
+    """Raise InvalidLabelError for an answer that contradicts itself or the rollout."""
+    steps = len(rollout.steps)
+    wrong = new.earliest_wrong_step
+    if wrong is not None and not 1 <= wrong <= steps:
+        raise InvalidLabelError(fields={"earliest_wrong_step": f"1 to {steps}"})
+    if wrong is not None and new.has_no_wrong_step:
+        raise InvalidLabelError(fields={"no_wrong_step": "contradicts earliest_wrong_step"})
+    if len(new.note) > 10_000:
+        raise InvalidLabelError(fields={"note": "at most 10,000 characters"})
+
+
+def _was_held(assignment: Assignment, reviewer: User, token: UUID) -> bool:
+    return Lease.objects.filter(assignment=assignment, reviewer=reviewer, token=token).exists()
+
+
+@transaction.atomic
+def retract_label(*, queue: Queue, reviewer: User) -> Assignment:
+    """Take the reviewer's newest label back: its item is leased to them again.
+
+    The item that they have been served since goes back to the queue.
+    """
+    take_turns(reviewer)
+    label = label_to_undo(reviewer, queue)
+    if label is None:
+        raise UndoRefusedError
+    Assignment.objects.filter(queue=queue, reviewer=reviewer, state=AssignmentState.LEASED).update(
+        **released()
+    )
+    assignment = lock_reviews(label.assignment)
+    Retraction.objects.create(label=label)
+    assignment.state = AssignmentState.LEASED
+    assignment.lease_token = uuid4()
+    assignment.lease_expires_at = timezone.now() + timedelta(seconds=queue.lease_seconds)
+    assignment.save(update_fields=["state", "lease_token", "lease_expires_at"])
+    Lease.objects.create(assignment=assignment, reviewer=reviewer, token=assignment.lease_token)
+    arrange_reviews(assignment=assignment)
+    return assignment
+
+
+@transaction.atomic
+def skip_item(
+    *, assignment: Assignment, reviewer: User, token: UUID, reason: SkipReason, note: str = ""
+) -> Assignment:
+    """Pass on an item. It goes back for others; when enough have passed it counts as unanswered."""
+    held = lock_held(assignment, reviewer, token)
+    Skip.objects.create(assignment=held, reviewer=reviewer, reason=reason, note=note)
+    for field, value in released().items():
+        setattr(held, field, value)
+    if held.skips.count() >= min(SKIPS_TO_GIVE_UP, eligible_reviewers(held)):
+        held.state = AssignmentState.SKIPPED
+    held.save()
+    return held

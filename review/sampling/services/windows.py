@@ -1,0 +1,115 @@
+"""Windows and their frames: section 1 of the audit's design."""
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from review.core.models import record_event
+from review.sampling.models import AuditRule, RuleState, Window, WindowState
+from review.sampling.queries import frame_counts
+from review.sampling.services.rules import settle_rule
+
+
+@transaction.atomic
+def extend_windows(*, rule: AuditRule) -> list[Window]:
+    """Make the rule's next windows as its run moves on; those whose last step is in, to be frozen.
+
+    When the run is over, its last window ends where the run did, and the rule has no more.
+    """
+    rule = AuditRule.objects.select_for_update(of=("self",)).select_related("run").get(pk=rule.pk)
+    if rule.state != RuleState.ACTIVE:
+        return []
+    run, last_step = rule.run, rule.current.last_step
+    known = set(rule.windows.values_list("number", flat=True))
+    for number in sorted(_window_numbers(rule, last_step) - known):
+        first = rule.first_step + number * rule.window_steps
+        last = first + rule.window_steps - 1
+        if last_step is not None:
+            last = min(last, last_step)
+        Window.objects.create(rule=rule, number=number, first_step=first, last_step=last)
+    if not run.is_running:
+        rule.windows.filter(state=WindowState.COLLECTING, last_step__gt=run.completed_step).update(
+            last_step=run.completed_step
+        )
+    return list(
+        rule.windows.filter(state=WindowState.COLLECTING, last_step__lte=run.completed_step)
+    )
+
+
+def _window_numbers(rule: AuditRule, last_step: int | None) -> set[int]:
+    """The windows that have rollouts; a run may skip steps, and a window without any is none."""
+    steps = rule.run.step_summaries.filter(step__gte=rule.first_step)
+    if last_step is not None:
+        steps = steps.filter(step__lte=last_step)
+    return {
+        (step - rule.first_step) // rule.window_steps
+        for step in steps.values_list("step", flat=True)
+    }
+
+
+@transaction.atomic
+def write_frame(*, window: Window) -> None:
+    """Fix the window's frame: a row with its PRN for every rollout. Safe to run twice."""
+    window = Window.objects.select_for_update(of=("self",)).select_related("rule").get(pk=window.pk)
+    if window.state != WindowState.COLLECTING:
+        return
+    inner, outer = _hmac_pads(bytes(window.secret))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            FRAME_SQL,
+            {
+                "window": window.pk,
+                "run": window.rule.run_id,
+                "first": window.first_step,
+                "last": window.last_step,
+                "inner": inner,
+                "outer": outer,
+            },
+        )
+        cursor.execute(
+            "INSERT INTO sampling_framecell (window_id, cell_id, rollouts)"
+            " SELECT window_id, cell_id, count(*) FROM sampling_framerow"
+            " WHERE window_id = %s GROUP BY window_id, cell_id",
+            [window.pk],
+        )
+    window.frame_size = sum(frame_counts(window).values())
+    window.state = WindowState.OPEN if window.frame_size else WindowState.CLOSED
+    window.save(update_fields=["frame_size", "state"])
+
+
+# HMAC-SHA256 from PostgreSQL's sha256() and the two padded keys; its first 63 bits are the PRN.
+FRAME_SQL = """
+INSERT INTO sampling_framerow (window_id, cell_id, prn, rollout_id)
+SELECT %(window)s, cell_id,
+       ('x' || encode(substring(
+           sha256(%(outer)s || sha256(%(inner)s || convert_to(uid, 'UTF8'))) FOR 8
+       ), 'hex'))::bit(64)::bigint & x'7fffffffffffffff'::bigint,
+       id
+FROM rollouts_rollout
+WHERE run_id = %(run)s AND step BETWEEN %(first)s AND %(last)s
+"""
+
+
+def _hmac_pads(key: bytes) -> tuple[bytes, bytes]:
+    """RFC 2104 for a key of at most SHA-256's block of 64 bytes."""
+    block = key.ljust(64, b"\0")
+    return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+
+
+@transaction.atomic
+def close_window(*, window: Window) -> None:
+    """No further wave: the window's budget or its frame is used up."""
+    Window.objects.filter(pk=window.pk, state=WindowState.OPEN).update(
+        state=WindowState.CLOSED, closed_at=timezone.now()
+    )
+    settle_rule(rule=window.rule)
+
+
+@transaction.atomic
+def end_window(*, window: Window, actor: object) -> None:
+    """A lead closes the window before its budget is used up; it has no open wave any more."""
+    ended = Window.objects.filter(pk=window.pk, state=WindowState.OPEN).update(
+        state=WindowState.CLOSED, closed_at=timezone.now(), is_ended_early=True
+    )
+    if ended:
+        record_event(actor=actor, action="audit window ended early", subject=window)
+        settle_rule(rule=window.rule)

@@ -1,0 +1,116 @@
+"""The audit page, and what a lead does there: cancel, end, pick, settle."""
+
+import hashlib
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from review.flows import audit
+from review.sampling.models import AuditRule, PickCause, RuleState
+from review.sampling.picking import pickable_rollouts
+from review.web import access, desk, people
+from review.web.access import ReviewRequest
+from review.web.forms.audits import PickForm
+from review.web.navigation import project_frame
+
+
+@require_GET
+@login_required
+def audit_page(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
+    rule = access.audit_led(request.user, audit_id)
+    return _page(request, rule, PickForm(run=rule.run))
+
+
+@require_GET
+@login_required
+def audit_live(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
+    """The part that keeps itself up to date; nothing, where the page shows it already."""
+    context = _live(access.audit_led(request.user, audit_id))
+    if request.GET.get("seen") == context["seen"]:
+        return HttpResponse(status=204)
+    return render(request, "web/audit.html#live", context)
+
+
+def _live(rule: AuditRule) -> dict[str, object]:
+    live = desk.live_context(rule)
+    # A forecast moves with the clock: alone it is no news.
+    shown = {name: part for name, part in live.items() if name != "finish"}
+    return live | {"seen": hashlib.sha256(repr(shown).encode()).hexdigest()[:16]}
+
+
+def _page(
+    request: ReviewRequest, rule: AuditRule, form: PickForm, *, status: int = 200
+) -> HttpResponse:
+    is_active = rule.state == RuleState.ACTIVE
+    context = project_frame(request, rule.run.project, "") | _live(rule)
+    context |= {
+        "run": {"id": rule.run_id, "name": rule.run.name},
+        "steps": f"from step {rule.first_step} in windows of {rule.window_steps}",
+        "settings": list(desk.described(rule.current).items()),
+        "history": desk.history(rule),
+        "picks": desk.picks(rule),
+        "pick_form": form,
+        "pick_url": reverse("web:picks", args=[rule.pk]) if is_active else None,
+        "agreement": people.agreement(rule),
+        "reviewers": people.reviewers(rule),
+    }
+    return render(request, "web/audit.html", context, status=status)
+
+
+@require_POST
+@login_required
+def wave_cancel(request: ReviewRequest, wave_id: int) -> HttpResponse:
+    wave = access.wave_led(request.user, wave_id)
+    audit.cancel_wave(wave=wave, actor=request.user)
+    messages.success(
+        request, f"Wave {wave.number} is cancelled. What is answered of it stays known."
+    )
+    return redirect("web:audit", wave.window.rule_id)
+
+
+@require_POST
+@login_required
+def window_end(request: ReviewRequest, window_id: UUID) -> HttpResponse:
+    window = access.window_led(request.user, window_id)
+    audit.end_window(window=window, actor=request.user)
+    messages.success(request, f"The window of {window} is ended.")
+    return redirect("web:audit", window.rule_id)
+
+
+@require_POST
+@login_required
+def audit_end(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
+    rule = access.audit_led(request.user, audit_id)
+    audit.end_audit(rule=rule, actor=request.user)
+    messages.success(request, "The audit is ended. Its estimates stay.")
+    return redirect("web:audit", rule.pk)
+
+
+@require_POST
+@login_required
+def pick(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
+    rule = access.audit_led(request.user, audit_id)
+    form = PickForm(request.POST, run=rule.run)
+    if not form.is_valid():
+        return _page(request, rule, form, status=422)
+    chosen = form.cleaned_data["slice"]
+    found = pickable_rollouts(
+        rule, chosen.conditions if chosen else (), most=form.cleaned_data["count"]
+    )
+    picks = audit.pick_rollouts(
+        rule=rule,
+        rollouts=found,
+        cause=PickCause.LEAD,
+        note=form.cleaned_data["note"],
+        actor=request.user,
+    )
+    if not picks:
+        form.add_error("slice", "No rollout of an open window is left there to pick.")
+        return _page(request, rule, form, status=422)
+    messages.success(request, f"{len(picks)} picked: they wait in the queue behind the sample.")
+    return redirect("web:audit", rule.pk)

@@ -1,0 +1,359 @@
+"""What the audit page shows: how far an audit is, how sure, and what waits for a decision."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.urls import reverse
+from django.utils import timezone
+
+from review.calibration.models import Estimate
+from review.calibration.queries import newest_window_estimates
+from review.labeling.models import Answer, AssignmentState
+from review.labeling.oversight import (
+    Pace,
+    Reviews,
+    disagreements,
+    picks_with_states,
+    recent_pace,
+    reviews_by_wave,
+    rollouts_waiting_for_third,
+    stuck_reviews,
+    usernames,
+    waiting_reviews,
+)
+from review.sampling.models import (
+    AuditRule,
+    BudgetPer,
+    RuleState,
+    RuleVersion,
+    Wave,
+    Window,
+    WindowState,
+)
+from review.sampling.queries import spent_labels, versions_of
+from review.web.estimands import MAIN, label_of
+from review.web.figures import percent, percent_range, points, share_of_line, step_range
+from review.web.forms.audits import FOCUSES
+
+# More skipped or undecided items than this are said aloud.
+MOST_UNANSWERED = 0.05
+MOST_LISTED = 50
+SETTLED_BY = {
+    Answer.CORRECT: "correct",
+    Answer.INCORRECT: "incorrect",
+    Answer.CANNOT_TELL: "cannot tell",
+}
+
+
+def live_context(rule: AuditRule) -> dict[str, object]:
+    """The part that changes while reviewers work."""
+    windows = sorted(
+        rule.windows.prefetch_related("waves__version"), key=lambda window: -window.last_step
+    )
+    waves = [wave for window in windows for wave in window.waves.all()]
+    reviews, stuck = reviews_by_wave(waves), stuck_reviews(rule)
+    estimates = _by_window(rule)
+    version = rule.current
+    return {
+        "audit": _audit(rule, version),
+        "figures": _figures(rule, windows, reviews),
+        "finish": _finish(rule, windows, version),
+        "unanswered": list(_unanswered(windows, estimates)),
+        "open_windows": [
+            _open_window(window, reviews, stuck, estimates.get(window.pk, {}))
+            for window in windows
+            if window.state != WindowState.CLOSED
+        ],
+        "closed_windows": [
+            _closed_window(window, reviews, estimates.get(window.pk, {}))
+            for window in windows
+            if window.state == WindowState.CLOSED
+        ],
+        "estimands": [label_of(estimand) for estimand in MAIN],
+        "disagreements": _disagreements(rule),
+    }
+
+
+def _by_window(rule: AuditRule) -> dict[UUID, dict[str, Estimate]]:
+    grouped: dict[UUID, dict[str, Estimate]] = {}
+    for row in newest_window_estimates(rule.run):
+        if row.window_id is not None:
+            grouped.setdefault(row.window_id, {})[row.estimand] = row
+    return grouped
+
+
+def _audit(rule: AuditRule, version: RuleVersion) -> dict[str, object]:
+    is_draft, is_over = rule.state == RuleState.DRAFT, rule.state == RuleState.FINISHED
+    return {
+        "id": rule.pk,
+        "name": rule.name,
+        "state": rule.state,
+        "version": version.number,
+        "is_active": rule.state == RuleState.ACTIVE,
+        "start_url": reverse("web:audit-start", args=[rule.pk]) if is_draft else None,
+        "edit_url": None if is_over else reverse("web:audit-edit", args=[rule.pk]),
+        "end_url": None if is_draft or is_over else reverse("web:audit-end", args=[rule.pk]),
+    }
+
+
+Counts = Mapping[int, Mapping[str, Reviews]]
+
+
+def _figures(
+    rule: AuditRule, windows: Sequence[Window], reviews: Counts
+) -> list[dict[str, object]]:
+    first = [reviews[wave.pk]["first"] for window in windows for wave in window.waves.all()]
+    more = [
+        reviews[wave.pk][kind]
+        for window in windows
+        for wave in window.waves.all()
+        for kind in ("second", "third")
+    ]
+    return [
+        {"label": "First reviews done", "value": f"{sum(each.done for each in first):,}"},
+        {"label": "Further reviews done", "value": f"{sum(each.done for each in more):,}"},
+        {"label": "Waiting now", "value": f"{waiting_reviews(rule.queue):,}"},
+        {"label": "Windows", "value": f"{len(windows):,}"},
+    ]
+
+
+def _finish(rule: AuditRule, windows: Sequence[Window], version: RuleVersion) -> str | None:
+    """When what can be seen from here should be done."""
+    if rule.state != RuleState.ACTIVE:
+        return None
+    is_open = [window for window in windows if window.state == WindowState.OPEN]
+    left = waiting_reviews(rule.queue)
+    if version.budget_per == BudgetPer.WINDOW:
+        left += sum(max(version.budget - spent_labels(window), 0) for window in is_open)
+    if not left:
+        return "Nothing waits for a label. The next window opens when its last step is in."
+    pace = recent_pace(rule.queue)
+    if pace is None:
+        return f"{left:,} labels to go. Too few have been given here to say when that is."
+    return _forecast(left, pace, timezone.now())
+
+
+def _forecast(left: int, pace: Pace, now: datetime) -> str:
+    hours = left / pace.per_hour
+    text = (
+        f"{left:,} labels to go in the open windows. At the pace of the last {pace.labels} "
+        f"({pace.per_hour:,.1f} an hour, pauses included) "
+    )
+    if hours > 24 * 60:
+        return text + "that is more than two months away."
+    done = timezone.localtime(now + timedelta(hours=hours))
+    return text + f"they are done about {done:%-d %B, %H:%M}."
+
+
+def _unanswered(
+    windows: Sequence[Window], estimates: Mapping[UUID, Mapping[str, Estimate]]
+) -> Iterator[dict[str, object]]:
+    """Windows in which so many items have no answer that the estimates may lean on it."""
+    for window in windows:
+        rows = estimates.get(window.pk, {})
+        known = [rows[estimand] for estimand in MAIN if estimand in rows]
+        if known and known[0].unanswered_share > MOST_UNANSWERED:
+            yield {
+                "steps": step_range(window.first_step, window.last_step),
+                "share": percent(known[0].unanswered_share),
+                "bounds": [_worst(row) for row in known],
+            }
+
+
+def _worst(row: Estimate) -> dict[str, str | None]:
+    bounds = None
+    if row.worst_low is not None and row.worst_high is not None:
+        bounds = percent_range(row.worst_low, row.worst_high)
+    return {"label": label_of(row.estimand), "point": percent(row.point), "bounds": bounds}
+
+
+def _open_window(
+    window: Window,
+    reviews: Counts,
+    stuck: Mapping[int, int],
+    estimates: Mapping[str, Estimate],
+) -> dict[str, object]:
+    is_open = window.state == WindowState.OPEN
+    return {
+        "id": window.pk,
+        "steps": step_range(window.first_step, window.last_step),
+        "state": window.state,
+        "frame_size": window.frame_size,
+        "waves": [_wave(wave, reviews[wave.pk], stuck) for wave in window.waves.all()],
+        "widths": [_width(window, estimand, estimates.get(estimand)) for estimand in MAIN],
+        "end_url": reverse("web:window-end", args=[window.pk]) if is_open else None,
+    }
+
+
+def _wave(
+    wave: Wave, reviews: Mapping[str, Reviews], stuck: Mapping[int, int]
+) -> dict[str, object]:
+    first, second, third = reviews["first"], reviews["second"], reviews["third"]
+    return {
+        "id": wave.pk,
+        "number": wave.number,
+        "version": wave.version.number,
+        "state": wave.state,
+        "planned": wave.planned,
+        "done": first.done,
+        "leased": first.leased,
+        "open": first.open,
+        "skipped": first.skipped,
+        "second": {"done": second.done, "waiting": second.waiting},
+        "third": {"done": third.done, "waiting": third.waiting},
+        "stuck": stuck.get(wave.pk, 0),
+        "cancel_url": reverse("web:wave-cancel", args=[wave.pk]) if wave.is_open else None,
+    }
+
+
+def _width(window: Window, estimand: str, row: Estimate | None) -> dict[str, object]:
+    """Half the interval's width now, beside what the whole budget was expected to give."""
+    target = window.targets.get(estimand)
+    now = None if row is None or row.point is None else _shown(row, window)
+    half = None if now is None else (now[1] - now[0]) / 2
+    return {
+        "label": label_of(estimand),
+        "now": None if half is None else points(half),
+        "interval": None if now is None else percent_range(*now),
+        "target": None if target is None else points(target),
+        "is_met": half is not None and target is not None and half <= target,
+        "bar": None if half is None or not target else share_of_line(half, target),
+        "reason": row.reason if row is not None else "no wave is labelled yet",
+    }
+
+
+def _shown(row: Estimate, window: Window) -> tuple[float, float]:
+    """While labels come in, the interval that may be watched; afterwards the fixed one."""
+    is_watched = window.state == WindowState.OPEN
+    if is_watched and row.monitor_low is not None and row.monitor_high is not None:
+        return row.monitor_low, row.monitor_high
+    return row.low, row.high
+
+
+def _closed_window(
+    window: Window, reviews: Counts, estimates: Mapping[str, Estimate]
+) -> dict[str, object]:
+    first = [reviews[wave.pk]["first"] for wave in window.waves.all()]
+    return {
+        "steps": step_range(window.first_step, window.last_step),
+        "is_ended_early": window.is_ended_early,
+        "frame_size": window.frame_size,
+        "labels": sum(each.done for each in first),
+        "skipped": sum(each.skipped for each in first),
+        "widths": [_width(window, estimand, estimates.get(estimand)) for estimand in MAIN],
+    }
+
+
+def _disagreements(rule: AuditRule) -> dict[str, object]:
+    found = disagreements(rule.queue)
+    waiting = rollouts_waiting_for_third(rule.queue)
+    names = usernames({label.reviewer_id for labels in found.values() for label in labels})
+    rows = [
+        {
+            "url": reverse("web:settle", args=[rule.pk, pk]),
+            "answers": [
+                f"{names[label.reviewer_id]}: {SETTLED_BY[Answer(label.answer)]}"
+                + (", hack" if label.is_hack else "")
+                for label in labels
+            ],
+            "waits": pk in waiting,
+        }
+        for pk, labels in sorted(found.items(), key=lambda pair: (pair[0] in waiting, pair[0]))
+    ]
+    return {"rows": rows[:MOST_LISTED], "total": len(rows)}
+
+
+PICK_STATES = {
+    AssignmentState.OPEN: "waiting",
+    AssignmentState.LEASED: "in somebody's hands",
+    AssignmentState.DONE: "labelled",
+    AssignmentState.SKIPPED: "given up",
+    AssignmentState.WITHDRAWN: "withdrawn",
+}
+
+
+def picks(rule: AuditRule) -> list[dict[str, object]]:
+    return [
+        {
+            "url": reverse("web:rollout", args=[rule.run_id, pick.rollout_id]),
+            "problem": pick.rollout.group.prompt.text[:120],
+            "step": pick.rollout.step,
+            "cause": pick.get_cause_display(),
+            "note": pick.note,
+            "by": pick.picked_by,
+            "state": PICK_STATES[AssignmentState(state)],
+        }
+        for pick, state in picks_with_states(rule, most=MOST_LISTED)
+    ]
+
+
+# Settings and their history
+
+
+def history(rule: AuditRule) -> list[dict[str, object]]:
+    """The versions, the newest first, each with what it changed."""
+    versions = list(versions_of(rule))
+    settings = [described(version) for version in versions]
+    earlier = [*settings[1:], None]
+    return [
+        {
+            "number": version.number,
+            "by": version.created_by,
+            "at": version.created_at,
+            "changes": _changes(before, now),
+        }
+        for version, now, before in zip(versions, settings, earlier, strict=True)
+    ]
+
+
+def _changes(before: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
+    if before is None:
+        return ["written"]
+    changed = [
+        f"{name}: {before[name]} → {value}" for name, value in now.items() if before[name] != value
+    ]
+    return changed or ["nothing"]
+
+
+def described(version: RuleVersion) -> dict[str, str]:
+    """A version's settings in words, by their names on the form."""
+    per = BudgetPer(version.budget_per).label
+    last = "from there on" if version.last_step is None else f"to step {version.last_step}"
+    seconds = [f"{100 * version.second_review_share:g} % by chance"]
+    if version.reviews_contradictions:
+        seconds.insert(0, "what contradicts the verifier")
+    return {
+        "Last step": last,
+        "Labels": f"{version.budget:,} {per}, in {version.waves} waves",
+        "Focus": _focus(version),
+        "Spread over everything": f"{100 * version.floor:g} %",
+        "Second reviews": ", ".join(seconds) if version.has_second_reviews else "none",
+        "Known answers mixed in": f"{100 * version.gold_share:g} %",
+        "Reference": "shown" if version.shows_reference else "hidden",
+        "Verifiers": _names([str(v.verifier) for v in version.verifiers.all()], "the run's first"),
+        "Slices of interest": _names([s.name for s in version.slices.all()], "none"),
+        "Reviewers": _names([u.username for u in version.reviewers.all()], "all of the project"),
+    }
+
+
+FOCUS_NAMES = {
+    "compromise": "recall, false positives, accuracy and hacks alike",
+    "recall": "recall",
+    "fpr": "false positives",
+    "accuracy": "true accuracy",
+    "hack_rate": "hacks",
+}
+
+
+def _focus(version: RuleVersion) -> str:
+    if version.is_ranking:
+        return "which verifier is better"
+    for name, focus in FOCUSES.items():
+        if version.focus == {part.value: weight for part, weight in focus.weights().items()}:
+            return FOCUS_NAMES[name]
+    return ", ".join(f"{part.replace('_', ' ')} {w:g}" for part, w in version.focus.items())
+
+
+def _names(names: Sequence[str], none: str) -> str:
+    return ", ".join(sorted(names)) or none
