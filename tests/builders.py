@@ -169,8 +169,8 @@ def rubric(text: str) -> NewLabel:
     )
 
 
-def label_wave(rule: AuditRule, reviewer: User) -> None:
-    """Answer all that is open in the audit's queue, and let its window go on."""
+def answer_queue(rule: AuditRule, reviewer: User) -> None:
+    """Answer all that is open in the audit's queue."""
     while assignment := take_next(queue=rule.queue, reviewer=reviewer):
         assert assignment.lease_token
         labels.commit_label(
@@ -180,6 +180,11 @@ def label_wave(rule: AuditRule, reviewer: User) -> None:
             client_key=uuid4(),
             new=rubric(assignment.rollout.messages[-1]["content"]),
         )
+
+
+def label_wave(rule: AuditRule, reviewer: User) -> None:
+    """Answer all that is open in the audit's queue, and let its window go on."""
+    answer_queue(rule, reviewer)
     audit.advance_window(window=rule.windows.get())
 
 

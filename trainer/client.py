@@ -19,6 +19,7 @@ from trainer.wire import (
     RolloutPayload,
     RunPayload,
     RunStatus,
+    Signal,
     TableAnswer,
     TableDraft,
 )
@@ -171,6 +172,22 @@ class AssayClient:
             return TableAnswer(text=None, etag=etag, version=None)
         found = self._parsed(response, lambda answer: int(answer["version"]))
         return TableAnswer(text=response.text, etag=response.headers.get("ETag"), version=found)
+
+    def signal(
+        self, run: str, *, etag: str | None = None, timeout_s: float | None = None
+    ) -> Signal:
+        """Whether reward still means correctness in the run; with the ETag of the signal at hand
+        its state is None while there is no newer."""
+        response = self._request(
+            "GET",
+            f"/runs/{run}/signal",
+            headers={"If-None-Match": etag} if etag else {},
+            timeout=self._http.timeout if timeout_s is None else timeout_s,
+        )
+        if response.status_code == httpx.codes.NOT_MODIFIED:
+            return Signal(state=None, reasons=(), at=None, etag=etag)
+        found = response.headers.get("ETag")
+        return self._parsed(response, lambda answer: Signal.from_json(answer, etag=found))
 
     # Lead: scope "lead"
 

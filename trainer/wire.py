@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 RunStatus = Literal["finished", "failed"]
 LabelAnswer = Literal["correct", "incorrect", "cannot_tell"]
+SignalState = Literal["ok", "watch", "hold"]
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -240,6 +241,50 @@ class TableAnswer:
     text: str | None
     etag: str | None
     version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReason:
+    """One thing that was seen, how grave it is, and in words."""
+
+    code: str
+    state: SignalState
+    text: str
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for another shape."""
+        return cls(str(answer["code"]), _signal_state(answer["state"]), str(answer["text"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Whether reward still means correctness: hold says stop and look, watch look soon.
+
+    reasons: the gravest first. at: ISO 8601; None = nothing is audited. state: None when it has
+    not changed (304).
+    """
+
+    state: SignalState | None
+    reasons: tuple[SignalReason, ...]
+    at: str | None
+    etag: str | None
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any], *, etag: str | None) -> Self:
+        """Raises KeyError, TypeError or ValueError for another shape."""
+        return cls(
+            state=_signal_state(answer["state"]),
+            reasons=tuple(map(SignalReason.from_json, answer["reasons"])),
+            at=None if answer["at"] is None else str(answer["at"]),
+            etag=etag,
+        )
+
+
+def _signal_state(state: object) -> SignalState:
+    if state == "ok" or state == "watch" or state == "hold":
+        return state
+    raise ValueError("not the state of a signal")
 
 
 @dataclass(frozen=True, slots=True)

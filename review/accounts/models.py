@@ -87,4 +87,5 @@ class ServiceToken(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.project})"
+        # What it did is recorded under this name, whose column holds no more.
+        return f"{self.name} ({self.project})"[:200]

@@ -21,8 +21,8 @@ class Estimand(models.TextChoices):
     HACK_RATE = "hack_rate", "hack rate"
     WRONG_PROCESS = "wrong_process", "right answer, wrong process"
     ERROR_FOUND = "error_found", "earliest error found"
-    SOUND_FOUND = "sound_found", "soundness found"
-    ERROR_F1 = "error_f1", "earliest-error F1"
+    FAULTLESS_PASSED = "faultless_passed", "faultless passed"
+    PROCESS_F1 = "process_f1", "earliest-error F1"
 
 
 class AnswersUsed(models.TextChoices):

@@ -190,7 +190,12 @@ def newest_window_estimates(run: Run) -> list[Estimate]:
     """The latest estimates of every window, in the order of their steps."""
     rows = (
         Estimate.objects.filter(
-            run=run, window__isnull=False, verifier=None, slice=None, policy=None
+            run=run,
+            window__isnull=False,
+            verifier=None,
+            slice=None,
+            policy=None,
+            answers=AnswersUsed.FINAL,
         )
         .select_related("window")
         .order_by("window_id", "estimand", "-pk")

@@ -54,6 +54,34 @@ def view_of(
     )
 
 
+def both_slices(
+    run: Run, audited: Sequence[AuditedWindow], first: Conditions, second: Conditions
+) -> tuple[list[Window], list[FloatArray], list[FloatArray]]:
+    """Windows whose cells neither slice cuts through any more, and both slices of them."""
+    cells = cells_of(run)
+    windows: list[Window] = []
+    in_first: list[FloatArray] = []
+    in_second: list[FloatArray] = []
+    for part in audited:
+        window, first_M = _sliced(run, cells, part, first)
+        if not has_row_conditions(second):
+            mask_M = np.array(cell_mask(second, cells.features), dtype=float)
+            second_M = np.tile(mask_M, len(first_M) // len(mask_M))
+        else:
+            steps = part.source.first_step, part.source.last_step
+            counts_M = cells.array(counts_per_cell(run, *steps, second))
+            if has_row_conditions(first):
+                both_M = cells.array(counts_per_cell(run, *steps, [*first, *second]))
+                counts_M = np.concatenate([both_M, counts_M - both_M])
+            inside = rollouts_inside(run, part.rollouts, second)
+            window, is_inside_M = _refined(part, window, counts_M, inside)
+            first_M, second_M = np.tile(first_M, 2), np.asarray(is_inside_M, dtype=float)
+        windows.append(window)
+        in_first.append(first_M)
+        in_second.append(second_M)
+    return windows, in_first, in_second
+
+
 def _sliced(
     run: Run, cells: RunCells, part: AuditedWindow, conditions: Conditions
 ) -> tuple[Window, FloatArray]:

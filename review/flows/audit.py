@@ -127,6 +127,8 @@ def end_window(*, window: Window, actor: object) -> None:
         if wave is not None:
             _give_up(wave, actor)
         close_early(window=window, actor=actor)
+        run_id = str(window.rule.run_id)
+        transaction.on_commit(lambda: tasks.refresh_soon(run_id), robust=True)
 
 
 def end_audit(*, rule: AuditRule, actor: object) -> None:

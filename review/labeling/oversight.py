@@ -71,9 +71,7 @@ def reviews_by_wave(waves: Sequence[Wave]) -> dict[int, dict[str, Reviews]]:
             dict(zip(("done", "leased", "open", "skipped"), numbers, strict=True))
         )
     return {
-        wave.pk: {
-            kind: Reviews(**counts[wave.pk][kind]) for kind in ("first", "second", "third")
-        }
+        wave.pk: {kind: Reviews(**counts[wave.pk][kind]) for kind in ("first", "second", "third")}
         for wave in waves
     }
 
@@ -97,7 +95,8 @@ def stuck_reviews(rule: AuditRule) -> dict[int, int]:
         passed[item_id].add(user_id)
     stuck: Counter[int] = Counter()
     for item in pending:
-        assert item.wave
+        if item.wave is None:
+            continue
         barred = labelled[item.rollout_id] | passed[item.pk]
         if item.reviewer_id is None and not people[item.wave.version_id] - barred:
             stuck[item.wave.pk] += 1

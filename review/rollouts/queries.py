@@ -6,6 +6,7 @@ from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from review.accounts.models import Project
 from review.core.errors import MissingError
+from review.rollouts.errors import InvalidSliceError
 from review.rollouts.models import Group, Rollout, Slice, StepSummary
 from review.rollouts.slices import (
     Conditions,
@@ -80,6 +81,15 @@ def slice_in_project(project: Project, slice_id: UUID) -> Slice:
     if slice_ is None:
         raise MissingError("There is no such slice in this project.")
     return slice_
+
+
+def fits_run(run: Run, conditions: Conditions) -> bool:
+    """Whether the conditions can be counted in this run: no step among them cuts its blocks."""
+    try:
+        rows_of_counts(conditions, step_block=run.step_block)
+    except InvalidSliceError:
+        return False
+    return True
 
 
 def counts_per_cell(

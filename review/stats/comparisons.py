@@ -153,15 +153,31 @@ def rank_verifiers(
     all ranges of ranks hold at once. Assumes what `compare` does.
     Degenerate: a difference that is undefined separates nobody. True accuracy does not depend on
     the verifier and is refused.
-    Source: simultaneous rank intervals from pairwise differences, Al Mohamad et al. 2022
-    (arXiv 1812.05507).
+    Source: ranks from simultaneous pairwise differences, as in Al Mohamad, van Zwet, Solari and
+    Goeman, arXiv 1708.02729, with Bonferroni's quantile in the place of Tukey's.
     """
     if estimand is Estimand.ACCURACY:
         raise ValueError("true accuracy is the same for every verifier")
     sides = {name: Side(accepted, slices) for name, accepted in verifiers.items()}
+    behind = _pairs_in_order(windows, estimand, sides, level)
+    return {
+        name: Ranked(
+            estimate(
+                windows, estimand=estimand, slices=slices, accepted=side.accepted, level=level
+            ),
+            best=1 + sum(worse == name for _, worse in behind),
+            worst=len(sides) - sum(better == name for better, _ in behind),
+        )
+        for name, side in sides.items()
+    }
+
+
+def _pairs_in_order(
+    windows: Sequence[Window], estimand: Estimand, sides: Mapping[str, Side], level: float
+) -> list[tuple[str, str]]:
+    """The pairs that their difference tells apart, the better one first."""
+    found = []
     pairs = list(combinations(sides, 2))
-    ahead = dict.fromkeys(sides, 0)
-    behind = dict.fromkeys(sides, 0)
     for a, b in pairs:
         difference = compare(
             windows,
@@ -172,19 +188,8 @@ def rank_verifiers(
         )
         if difference.low > 0 or difference.high < 0:
             is_a_better = (difference.low > 0) != (estimand in LOWER_IS_BETTER)
-            better, worse = (a, b) if is_a_better else (b, a)
-            ahead[worse] += 1
-            behind[better] += 1
-    return {
-        name: Ranked(
-            estimate(
-                windows, estimand=estimand, slices=slices, accepted=side.accepted, level=level
-            ),
-            best=1 + ahead[name],
-            worst=len(sides) - behind[name],
-        )
-        for name, side in sides.items()
-    }
+            found.append((a, b) if is_a_better else (b, a))
+    return found
 
 
 def _difference(

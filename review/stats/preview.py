@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from review.stats.cells import BoolArray, CellFrame, FloatArray, IntArray, total_by
+from review.stats.cells import (
+    BoolArray,
+    CellFrame,
+    FloatArray,
+    IntArray,
+    concatenate,
+    total_by,
+)
 from review.stats.design import (
     COMPROMISE,
     PROPORTIONAL_MIX,
@@ -113,12 +120,54 @@ def expected(
             labels_M += remaining_M * per_cell(1 / plan.weight_H, plan.stratum_M)
             planned.append((plan, remaining_M))
     pooled = _expected_pooled(frame, count_M, f_M, q_M, labels_M, planned)
-    domains = (np.ones(len(frame)), *(np.asarray(share_M, float) for share_M in slices))
-    whole, *sliced = (
-        {estimand: _interval(pooled, estimand, slice_M, level) for estimand in Estimand}
-        for slice_M in domains
-    )
+    whole = _intervals(pooled, np.ones(len(frame)), level)
+    sliced = [_intervals(*_split(pooled, np.asarray(s_M, float)), level) for s_M in slices]
     return Expected(len(planned[0][0].planned_H) if planned else 0, labels_M, whole, sliced)
+
+
+def _intervals(
+    pooled: Pooled, slice_M: FloatArray, level: float
+) -> dict[Estimand, ExpectedInterval]:
+    return {estimand: _interval(pooled, estimand, slice_M, level) for estimand in Estimand}
+
+
+def _split(pooled: Pooled, share_M: FloatArray) -> tuple[Pooled, FloatArray]:
+    """Cells that a slice cuts through in two, as `refine` does it: inside first, then outside."""
+    if np.isin(share_M, (0.0, 1.0)).all():
+        return pooled, share_M
+    part_M = np.concatenate([share_M, 1 - share_M])
+
+    def doubled(values_M: FloatArray) -> FloatArray:
+        return np.tile(values_M, 2)
+
+    smoothed = pooled.smoothed
+    split = Pooled(
+        frame=concatenate([pooled.frame, pooled.frame]),
+        count_M=doubled(pooled.count_M) * part_M,
+        correct_M=doubled(pooled.correct_M) * part_M,
+        hacks_M=doubled(pooled.hacks_M) * part_M,
+        labelled_M=doubled(pooled.labelled_M) * part_M,
+        labelled_correct_M=doubled(pooled.labelled_correct_M) * part_M,
+        waves=tuple(
+            WaveVariance(
+                cells=slice(0, len(part_M)),
+                stratum_M=np.tile(wave.stratum_M, 2),
+                remaining_M=doubled(wave.remaining_M) * part_M,
+                factor_M=doubled(wave.factor_M) * part_M,
+                f_M=doubled(wave.f_M),
+                q_M=doubled(wave.q_M),
+            )
+            for wave in pooled.waves
+        ),
+        smoothed=Smoothed(
+            p_M=doubled(smoothed.p_M),
+            q_M=doubled(smoothed.q_M),
+            variance_q_M=doubled(smoothed.variance_q_M),
+            post_stratum_M=np.tile(smoothed.post_stratum_M, 2),
+            labels_P=smoothed.labels_P,
+        ),
+    )
+    return split, np.repeat([1.0, 0.0], len(share_M))
 
 
 def _budgets(n: int, waves: int) -> list[int]:

@@ -1,3 +1,4 @@
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -10,6 +11,8 @@ from review.rollouts.slices import Conditions, rows_of_counts, rows_of_rollouts
 from review.runs.models import Run
 from review.verifiers.models import Channel, Outcome, Verdict, VerdictCount, VerifierVersion
 
+STEP = re.compile("[0-9]{1,6}")
+
 
 def verifiers_of(run: Run) -> list[VerifierVersion]:
     """The run's verifiers in their order; the first correctness verifier is the primary one."""
@@ -18,6 +21,20 @@ def verifiers_of(run: Run) -> list[VerifierVersion]:
 
 def correctness_verifiers_of(run: Run) -> list[VerifierVersion]:
     return [verifier for verifier in verifiers_of(run) if verifier.channel == Channel.CORRECTNESS]
+
+
+def process_verifiers_of(run: Run) -> list[VerifierVersion]:
+    return [verifier for verifier in verifiers_of(run) if verifier.channel == Channel.PROCESS]
+
+
+def claimed_steps(verifier: VerifierVersion, rollout_ids: Collection[int]) -> dict[int, int]:
+    """The earliest wrong step that a process verifier names, 0 for none.
+
+    It says so in `extracted`; what is no number says nothing.
+    """
+    rows = Verdict.objects.filter(verifier=verifier, rollout__in=rollout_ids)
+    said = rows.values_list("rollout", "extracted")
+    return {pk: int(step) for pk, step in said if step is not None and STEP.fullmatch(step)}
 
 
 def late_verifiers(run: Run) -> list[VerifierVersion]:

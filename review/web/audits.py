@@ -1,5 +1,6 @@
 """Writing an audit rule: the form, what it would cost and tell, and its versions."""
 
+from typing import cast
 from uuid import UUID
 
 from django.contrib import messages
@@ -89,8 +90,7 @@ def _preview(
 
 def _as_new(form: SettingsForm, rule: AuditRule | None) -> NewRule:
     if rule is None:
-        assert isinstance(form, AuditForm)
-        return form.new_rule()
+        return cast("AuditForm", form).new_rule()
     return NewRule(
         name=rule.name,
         first_step=rule.first_step,
@@ -116,7 +116,9 @@ def _form_page(
     key = rule.pk if rule else run.pk
     context = project_frame(request, run.project, "") | {
         "run": {"id": run.pk, "name": run.name},
-        "rule": {"id": rule.pk, "name": rule.name, "version": rule.current.number} if rule else None,
+        "rule": {"id": rule.pk, "name": rule.name, "version": rule.current.number}
+        if rule
+        else None,
         "form": form,
         "sections": list(form.sections()),
         "form_url": reverse(here, args=[key]),

@@ -35,6 +35,7 @@ from review.sampling.queries import spent_labels, versions_of
 from review.web.estimands import MAIN, label_of
 from review.web.figures import percent, percent_range, points, share_of_line, step_range
 from review.web.forms.audits import FOCUSES
+from review.web.runs import interval_shown
 
 # More skipped or undecided items than this are said aloud.
 MOST_UNANSWERED = 0.05
@@ -210,7 +211,10 @@ def _wave(
 def _width(window: Window, estimand: str, row: Estimate | None) -> dict[str, object]:
     """Half the interval's width now, beside what the whole budget was expected to give."""
     target = window.targets.get(estimand)
-    now = None if row is None or row.point is None else _shown(row, window)
+    is_watched = window.state == WindowState.OPEN
+    now = None
+    if row is not None and row.point is not None:
+        now = interval_shown(row, is_watched=is_watched)
     half = None if now is None else (now[1] - now[0]) / 2
     return {
         "label": label_of(estimand),
@@ -221,14 +225,6 @@ def _width(window: Window, estimand: str, row: Estimate | None) -> dict[str, obj
         "bar": None if half is None or not target else share_of_line(half, target),
         "reason": row.reason if row is not None else "no wave is labelled yet",
     }
-
-
-def _shown(row: Estimate, window: Window) -> tuple[float, float]:
-    """While labels come in, the interval that may be watched; afterwards the fixed one."""
-    is_watched = window.state == WindowState.OPEN
-    if is_watched and row.monitor_low is not None and row.monitor_high is not None:
-        return row.monitor_low, row.monitor_high
-    return row.low, row.high
 
 
 def _closed_window(

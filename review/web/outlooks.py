@@ -24,7 +24,10 @@ def outlook_context(preview: Preview) -> dict[str, object]:
         "costs": list(_costs(preview.outlooks)),
         "intervals": [_row(estimand, preview.outlooks) for estimand in MAIN],
         "slices": [
-            {"name": name, "intervals": [_interval(intervals[Estimand(estimand)]) for estimand in MAIN]}
+            {
+                "name": name,
+                "intervals": [_interval(intervals[Estimand(estimand)]) for estimand in MAIN],
+            }
             for name, intervals in preview.outlooks[1].slices.items()
         ],
         "estimands": [label_of(estimand) for estimand in MAIN],

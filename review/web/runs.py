@@ -13,8 +13,14 @@ from django.views.decorators.http import require_GET
 
 from review.accounts.models import Role
 from review.accounts.queries import has_role
-from review.calibration.models import Estimand, Estimate, RewardTable
-from review.calibration.queries import newest_estimates, newest_window_estimates, tables_of
+from review.calibration.models import Estimand, Estimate, RewardTable, SignalState
+from review.calibration.queries import (
+    newest_estimates,
+    newest_signal,
+    newest_window_estimates,
+    sensitivity,
+    tables_of,
+)
 from review.labeling.models import AssignmentState
 from review.labeling.queries import labels_by_wave
 from review.rollouts.models import StepSummary
@@ -24,33 +30,11 @@ from review.sampling.models import AuditRule, RuleState, Wave, Window, WindowSta
 from review.sampling.queries import rules_of
 from review.web import access, gap
 from review.web.access import ReviewRequest
-from review.web.figures import percent, percent_range, step_range, step_ranges
+from review.web.estimands import MAIN, MEANINGS, label_of
+from review.web.figures import bar, percent, percent_range, step_range, step_ranges
 from review.web.forms.tables import TableForm
 from review.web.navigation import project_frame
 
-# What the page shows, in this order, and what each figure means and does not mean.
-SHOWN = {
-    Estimand.RECALL: (
-        "Recall",
-        "Of the rollouts that are right, the share that the verifier accepts. The rest are right "
-        "answers that training punishes.",
-    ),
-    Estimand.FPR: (
-        "False-positive rate",
-        "Of the rollouts that are wrong, the share that the verifier accepts. Each is paid as if "
-        "it were right.",
-    ),
-    Estimand.ACCURACY: (
-        "True accuracy",
-        "The share of rollouts that are right, as reviewers judge. The verifier's own share may "
-        "be higher or lower.",
-    ),
-    Estimand.HACK_RATE: (
-        "Hack rate",
-        "The share of rollouts that the verifier accepts and that reviewers mark as made to "
-        "please a checker.",
-    ),
-}
 TABLE_STEPS = 10
 
 
@@ -83,16 +67,22 @@ def run_context(request: ReviewRequest, found: Run) -> dict[str, object]:
     is_reviewer = has_role(request.user, found.project, Role.REVIEWER)
     rules = list(rules_of(found))
     labelled = _labelled_by_wave(rules)
+    has_open_window = any(
+        window.state == WindowState.OPEN for rule in rules for window in rule.windows.all()
+    )
     live = {
         "run": _run(found, summaries, rules),
         "chart": gap.chart(shown, audited, summaries),
         "chart_rows": gap.chart_rows(shown, audited),
         "steps_a_point": -(-len(summaries) // len(shown)) if shown else 1,
-        "estimates": _estimates(found, summaries),
-        "estimands": [label for label, _ in SHOWN.values()],
+        "signal": _signal(found),
+        "estimates": _estimates(found, summaries, is_watched=has_open_window),
+        "is_watched": has_open_window,
+        "estimands": [label_of(estimand) for estimand in MAIN],
         "windows": _windows(rules, labelled, by_window, is_reviewer),
         "audits": [_audit(rule, labelled) for rule in rules],
         "tables": [_table(table, summaries) for table in tables_of(found)],
+        "scorecard_url": reverse("web:scorecard", args=[found.pk]),
         "actions": [{"label": "New audit", "url": reverse("web:audit-new", args=[found.pk])}],
     }
     # Names what is shown: a poll that has seen this gets no part to swap in.
@@ -121,33 +111,68 @@ def _next_steps(found: Run) -> dict[str, int]:
     return {"valid_from_step": first, "valid_to_step": first + TABLE_STEPS - 1}
 
 
-def _estimates(found: Run, summaries: Sequence[StepSummary]) -> list[dict[str, object]]:
-    stored = newest_estimates(found)
+SIGNALS = {
+    SignalState.OK: ("ok", "Nothing speaks against the reward."),
+    SignalState.WATCH: ("watch", "Look at this before the run has gone much further."),
+    SignalState.HOLD: ("hold", "Reward may not mean correctness any more: stop and look."),
+}
+
+
+def _signal(found: Run) -> dict[str, object] | None:
+    """The alarm as the trainer reads it."""
+    signal = newest_signal(found)
+    if signal is None:
+        return None
+    state, text = SIGNALS[SignalState(signal.state)]
+    return {"state": state, "text": text, "reasons": signal.reasons, "at": signal.created_at}
+
+
+def _estimates(
+    found: Run, summaries: Sequence[StepSummary], *, is_watched: bool
+) -> list[dict[str, object]]:
+    stored, doubted = newest_estimates(found), sensitivity(found)
     rollouts = sum(summary.rollouts for summary in summaries)
     return [
-        _estimate(stored[estimand], label, meaning, rollouts)
-        for estimand, (label, meaning) in SHOWN.items()
+        _estimate(stored[estimand], rollouts, is_watched=is_watched)
+        | {"doubt": _doubt(stored[estimand], doubted.get(estimand))}
+        for estimand in MAIN
         if estimand in stored
     ]
 
 
-def _estimate(row: Estimate, label: str, meaning: str, rollouts: int) -> dict[str, object]:
-    bar = None
-    if row.point is not None:
-        width = 100 * (row.high - row.low)
-        bar = {"low": 100 * row.low, "width": width, "point": 100 * row.point - 0.4}
+def _estimate(row: Estimate, rollouts: int, *, is_watched: bool) -> dict[str, object]:
+    low, high = interval_shown(row, is_watched=is_watched)
     # That many labels drawn at random would do as well; more than there are rollouts says nothing.
     effective = row.effective_labels
     is_telling = effective is not None and effective < rollouts
+    label, meaning = MEANINGS[row.estimand]
     return {
         "label": label,
         "help": meaning,
         "point": percent(row.point),
-        "interval": percent_range(row.low, row.high),
+        "interval": percent_range(low, high),
         "n": row.labels,
         "n_eff": f"{effective:,.0f}" if is_telling else None,
         "reason": row.reason.capitalize(),
-        "bar": bar,
+        "bar": None if row.point is None else bar(low, high, row.point),
+    }
+
+
+def interval_shown(row: Estimate, *, is_watched: bool) -> tuple[float, float]:
+    """While labels come in, the interval that may be watched; otherwise the one of a fixed n."""
+    if is_watched and row.monitor_low is not None and row.monitor_high is not None:
+        return row.monitor_low, row.monitor_high
+    return row.low, row.high
+
+
+def _doubt(row: Estimate, doubted: Estimate | None) -> dict[str, object] | None:
+    """The estimate if reviewers' own errors are allowed for; far off, where by more than a SE."""
+    if doubted is None or doubted.point is None or row.point is None:
+        return None
+    return {
+        "point": percent(doubted.point),
+        "interval": percent_range(doubted.low, doubted.high),
+        "is_far": row.se is not None and abs(doubted.point - row.point) > row.se,
     }
 
 
@@ -191,7 +216,10 @@ def _window(
         "frame_size": window.frame_size,
         "queue_url": reverse("web:queue", args=[queue_id]) if can_label else None,
         "waves": waves,
-        "estimates": [_figure(estimates.get(estimand)) for estimand in SHOWN],
+        "estimates": [
+            _figure(estimates.get(estimand), is_watched=window.state == WindowState.OPEN)
+            for estimand in MAIN
+        ],
     }
 
 
@@ -205,10 +233,11 @@ def _wave(wave: Wave, counts: Mapping[str, int]) -> dict[str, object]:
     }
 
 
-def _figure(row: Estimate | None) -> dict[str, str | None]:
+def _figure(row: Estimate | None, *, is_watched: bool) -> dict[str, str | None]:
     if row is None or row.point is None:
         return {"point": None, "interval": None}
-    return {"point": percent(row.point), "interval": percent_range(row.low, row.high)}
+    interval = percent_range(*interval_shown(row, is_watched=is_watched))
+    return {"point": percent(row.point), "interval": interval}
 
 
 def _audit(rule: AuditRule, labelled: Mapping[int, dict[str, int]]) -> dict[str, object]:
@@ -218,6 +247,7 @@ def _audit(rule: AuditRule, labelled: Mapping[int, dict[str, int]]) -> dict[str,
         "id": rule.pk,
         "name": rule.name,
         "state": rule.state,
+        "url": reverse("web:audit", args=[rule.pk]),
         "budget": rule.current.budget * max(1, len(rule.windows.all())),
         "labelled": sum(labelled[wave.pk].get(AssignmentState.DONE, 0) for wave in waves),
         "start_url": reverse("web:audit-start", args=[rule.pk]) if is_draft else None,

@@ -80,9 +80,7 @@ def _sorted(rows: list[Row], sort: str, *, is_worst_last: bool) -> list[Row]:
 
 def _has_point(estimate: Estimate | None) -> bool:
     return (
-        estimate is not None
-        and estimate.point is not None
-        and estimate.labels >= FEWEST_FOR_POINT
+        estimate is not None and estimate.point is not None and estimate.labels >= FEWEST_FOR_POINT
     )
 
 
@@ -175,7 +173,7 @@ def labelled(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     return render(request, "web/labelled.html", context)
 
 
-BAD_CASES = {
+BAD_CASES: Mapping[str, str] = {
     Estimand.RECALL: "right, but rejected",
     Estimand.FPR: "wrong, but accepted",
     Estimand.PRECISION: "accepted, but wrong",
@@ -188,11 +186,11 @@ BAD_CASES = {
 def _row_of(run: Run, chosen: Mapping[str, str]) -> Estimate:
     """The stored estimate that was clicked on."""
     wanted = tuple(chosen.get(name, "") for name in ("estimand", "verifier", "slice", "policy"))
-    for row in stored_scorecard(run):
+    rows = (row for row in stored_scorecard(run) if row.estimand in BAD_CASES)
+    for row in rows:
         ids = (row.verifier_id, row.slice_id, row.policy_id)
         if (row.estimand, *("" if pk is None else str(pk) for pk in ids)) == wanted:
-            if row.estimand in BAD_CASES:
-                return row
+            return row
     raise MissingError("There is no such number on this run's scorecard.")
 
 

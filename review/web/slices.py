@@ -45,7 +45,9 @@ def _another_row(request: ReviewRequest, project: Project) -> HttpResponse:
     return _page(request, project, SliceForm(initial=request.POST.dict()), rows)
 
 
-def _created(request: ReviewRequest, project: Project, form: SliceForm, rows: ConditionRows) -> bool:
+def _created(
+    request: ReviewRequest, project: Project, form: SliceForm, rows: ConditionRows
+) -> bool:
     try:
         create_slice(
             project=project,
@@ -70,7 +72,12 @@ def _refuse(form: SliceForm, rows: ConditionRows, reasons: Mapping[str, str]) ->
 
 
 def _page(
-    request: ReviewRequest, project: Project, form: SliceForm, rows: ConditionRows, *, status: int = 200
+    request: ReviewRequest,
+    project: Project,
+    form: SliceForm,
+    rows: ConditionRows,
+    *,
+    status: int = 200,
 ) -> HttpResponse:
     context = project_frame(request, project, "Slices") | {
         "slices": [

@@ -38,9 +38,7 @@ urlpatterns = [
     path("audits/<uuid:audit_id>/", conduct.audit_page, name="audit"),
     path("audits/<uuid:audit_id>/live/", conduct.audit_live, name="audit-live"),
     path("audits/<uuid:audit_id>/edit/", audits.audit_edit, name="audit-edit"),
-    path(
-        "audits/<uuid:audit_id>/preview/", audits.audit_edit_preview, name="audit-edit-preview"
-    ),
+    path("audits/<uuid:audit_id>/preview/", audits.audit_edit_preview, name="audit-edit-preview"),
     path("audits/<uuid:audit_id>/end/", conduct.audit_end, name="audit-end"),
     path("audits/<uuid:audit_id>/picks/", conduct.pick, name="picks"),
     path("audits/<uuid:audit_id>/rollouts/<int:rollout_id>/", rollouts.settle, name="settle"),

@@ -8,6 +8,9 @@ import msgspec
 from django.http import HttpResponse
 from django.test import Client
 
+from review.accounts.models import Project
+from review.rollouts.models import Slice
+from review.rollouts.services import create_slice
 from review.runs.models import Run
 from tests import builders
 
@@ -79,6 +82,13 @@ def rollout(**changes: Any) -> dict[str, Any]:
 
 def group(name: str, size: int = 4, **changes: Any) -> list[dict[str, Any]]:
     return [rollout(uid=f"{name}-{k}", group=name, **changes) for k in range(size)]
+
+
+def make_slice(project: Project, field: str, op: str, value: str | int | bool) -> Slice:
+    condition = {"field": field, "op": op, "value": value}
+    return create_slice(
+        project=project, name=f"{field} {op} {value}", conditions=[condition], actor="test"
+    )
 
 
 def rollouts_path(run: Run) -> str:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from review.stats.cells import BoolArray, FloatArray, IntArray, total_by
-from review.stats.design import COMPROMISE, cut_strata, item_sd
+from review.stats.design import COMPROMISE, item_sd
 from review.stats.estimands import Estimand, ratio
 from review.stats.intervals import Interval, ess_wilson
 from review.stats.windows import no_items
 from tests.bench.audits import draw_outcomes, fitted
 from tests.stats.population import CORRECT, HACK, Population
 
-STRATA_PER_VERDICT = 5
+QUINTILES = 5
 WAVES = 4
 LEAST = 2
 # Labels' worth of the prior mean in each stratum's rates, for the allocation and the variance.
@@ -51,15 +51,12 @@ def pooled_audit(
 
 
 def _strata(population: Population) -> Strata:
-    """Per verdict, quintiles of the judge's score; probe hits apart."""
+    """Verdict by quintile of the judge's score; probe hits apart."""
     frame, count_M = population.frame, population.count_M.astype(float)
-    stratum_M = cut_strata(
-        frame,
-        order_M=frame.score_M,
-        mass_M=count_M,
-        per_verdict=STRATA_PER_VERDICT,
-        is_probe_apart_M=frame.probe_M,
-    )
+    key_M = np.where(
+        frame.probe_M, QUINTILES, _quintile(frame.score_M, count_M)
+    ) + frame.accepted_M * (QUINTILES + 1)
+    _, stratum_M = np.unique(key_M, return_inverse=True)
     strata = int(stratum_M.max()) + 1
     f_M, q_M = fitted(population, no_items().counts(len(frame)))
     count_H = total_by(stratum_M, count_M, strata)
@@ -70,6 +67,14 @@ def _strata(population: Population) -> Strata:
         prior_p_H=total_by(stratum_M, count_M * f_M, strata) / count_H,
         prior_q_H=total_by(stratum_M, count_M * q_M, strata) / count_H,
     )
+
+
+def _quintile(score_M: FloatArray, count_M: FloatArray) -> IntArray:
+    order = np.argsort(score_M, kind="stable")
+    middle = np.cumsum(count_M[order]) - count_M[order] / 2
+    quintile_M = np.zeros(len(order), np.int64)
+    quintile_M[order] = middle / count_M.sum() * QUINTILES
+    return quintile_M
 
 
 def _by_stratum(strata: Strata, labels_MO: IntArray) -> FloatArray:

@@ -26,6 +26,9 @@ class Results:
     truth_RE: FloatArray
     reviews_R: FloatArray
 
+    def reviews_per_item(self, n: int) -> float:
+        return float(self.reviews_R.mean() / n)
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -41,6 +44,7 @@ class Summary:
     covers: float
     covers_error: float
     bias: float
+    bias_error: float
     bias_over_se: float
     bias_over_se_error: float
     width: float
@@ -74,6 +78,7 @@ def summarise(results: Results, estimand: Estimand, uniform: Uniform) -> Summary
         covers=covers,
         covers_error=float(np.sqrt(covers * (1 - covers) / len(point_R))),
         bias=float(np.mean(error_R)),
+        bias_error=float(np.std(error_R) / np.sqrt(len(error_R))),
         bias_over_se=float(np.mean(error_R) / np.std(error_R)),
         bias_over_se_error=float(1 / np.sqrt(len(error_R))),
         width=float(np.mean(high_R - low_R)),

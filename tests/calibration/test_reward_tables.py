@@ -3,10 +3,11 @@ import json
 import pytest
 
 from review.accounts.models import Project, User
-from review.calibration.services import estimates, tables as services
 from review.calibration.errors import InvalidTableError, NoLabelsError, NoRewardTableError
 from review.calibration.models import RewardRule, RewardTable
 from review.calibration.queries import newest_estimates, published_table
+from review.calibration.services import estimates
+from review.calibration.services import tables as services
 from review.flows import ingest
 from review.runs.models import Run
 from review.sampling.models import AuditRule

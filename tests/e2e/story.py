@@ -15,6 +15,7 @@ import pytest
 
 from review.accounts.models import Project, User
 from review.calibration.models import RewardRule, RewardTable
+from review.calibration.services.scorecard import refresh_run
 from review.calibration.services.tables import build_table, publish_table
 from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout
@@ -22,6 +23,7 @@ from review.labeling.models import Answer, Queue
 from review.labeling.services.labels import NewLabel
 from review.labeling.services.leases import take_next
 from review.rollouts.models import Rollout
+from review.rollouts.services import create_slice
 from review.runs.models import Run
 from review.sampling.models import AuditRule, WindowState
 from tests import builders
@@ -39,6 +41,12 @@ PROBLEMS = {
     "6 - 1 + 5 + 9": 19,
 }
 
+SLICES = {
+    "hedges": [{"field": "path", "op": "is", "value": "boxed"}],
+    "the verifier rejects": [{"field": "outcome", "op": "is", "value": "fail"}],
+    "since the turn": [{"field": "step", "op": "at_least", "value": TURN + 1}],
+}
+
 
 @dataclass(frozen=True)
 class Story:
@@ -48,7 +56,10 @@ class Story:
     draft: RewardTable
 
 
-def tell(project: Project, reviewer: User) -> Story:
+def tell(project: Project, *reviewers: User) -> Story:
+    """The first two reviewers label; a third one is wanted where they disagree."""
+    for name, conditions in SLICES.items():
+        create_slice(project=project, name=name, conditions=conditions, actor="ada")
     run = builders.make_run(
         project, uid="chain-sum-0", name="chain_sum, seed 0", group_size=GROUP_SIZE
     )
@@ -56,7 +67,12 @@ def tell(project: Project, reviewer: User) -> Story:
         problem = f"What is {terms}? Put the answer into a box."
         builders.make_prompt(run, terms, problem, str(answer))
     rule = builders.make_audit(
-        run, name="Every eight steps", last_step=None, window_steps=WINDOW_STEPS, budget=BUDGET
+        run,
+        name="Every eight steps",
+        last_step=None,
+        window_steps=WINDOW_STEPS,
+        budget=BUDGET,
+        second_review_share=0.25,
     )
     with pytest.MonkeyPatch.context() as patch:
         # The windows' secrets and the draws' seeds: the sample is the same every time.
@@ -64,23 +80,26 @@ def tell(project: Project, reviewer: User) -> Story:
         patch.setattr(secrets, "token_bytes", chance.randbytes)
         patch.setattr(secrets, "randbits", chance.getrandbits)
         audit.start_audit(rule=rule, actor="ada")
-        published, draft = _train_and_audit(run, rule, reviewer)
+        published, draft = _train_and_audit(run, rule, reviewers)
     builders.make_audit(run, name="Hedges, closer", first_step=41, last_step=48, budget=48)
     run.refresh_from_db()
     return Story(run, rule, published, draft)
 
 
-def _train_and_audit(run: Run, rule: AuditRule, reviewer: User) -> tuple[RewardTable, RewardTable]:
+def _train_and_audit(
+    run: Run, rule: AuditRule, reviewers: Sequence[User]
+) -> tuple[RewardTable, RewardTable]:
     _train(run, range(1, TURN + 1), table_version=None)
-    _label_windows(run, rule, reviewer)
+    _label_windows(run, rule, reviewers)
     table = _table(run, TURN + 1, TURN + 10)
     publish_table(table=table, actor="ada")
     RewardTable.objects.update(published_at=PUBLISHED_AT)
     _train(run, range(TURN + 1, 25), table_version=table.version)
-    _label_windows(run, rule, reviewer)
+    _label_windows(run, rule, reviewers)
     _train(run, range(25, LAST_STEP + 1), table_version=table.version)
     audit.open_windows(run=run)
-    label(rule.queue, reviewer, BUDGET // 2 + 11)
+    label(rule.queue, reviewers[:2], BUDGET // 2 + 24)
+    refresh_run(run=run)
     return table, _table(run, LAST_STEP + 1, LAST_STEP + 10)
 
 
@@ -151,42 +170,50 @@ def _response(terms: str, habit: str, chance: random.Random) -> str:
     return "\n".join([*lines, f"So {ending}."])
 
 
-def _label_windows(run: Run, rule: AuditRule, reviewer: User) -> None:
+def _label_windows(run: Run, rule: AuditRule, reviewers: Sequence[User]) -> None:
     """Label until nothing is open, wave after wave."""
     audit.open_windows(run=run)
     while window := rule.windows.filter(state=WindowState.OPEN).first():
-        label(rule.queue, reviewer, BUDGET)
+        label(rule.queue, reviewers, BUDGET)
         audit.advance_window(window=window)
 
 
-def label(queue: Queue, reviewer: User, labels_wanted: int) -> None:
-    for _ in range(labels_wanted):
-        assignment = take_next(queue=queue, reviewer=reviewer)
-        if assignment is None:
+def label(queue: Queue, reviewers: Sequence[User], labels_wanted: int) -> None:
+    """So many labels, the reviewers taking turns, as far as there are items for them."""
+    for turn in range(labels_wanted):
+        order = [*reviewers[turn % len(reviewers) :], *reviewers[: turn % len(reviewers)]]
+        if not any(_label_one(queue, reviewer) for reviewer in order):
             audit.open_windows(run=queue.rule.run)
-            assignment = take_next(queue=queue, reviewer=reviewer)
-        if assignment is None:
-            return
-        assert assignment.lease_token
-        labels.commit_label(
-            assignment=assignment,
-            reviewer=reviewer,
-            token=assignment.lease_token,
-            client_key=uuid4(),
-            new=_judged(assignment.rollout),
-        )
+            if not any(_label_one(queue, reviewer) for reviewer in order):
+                return
 
 
-def _judged(rollout: Rollout) -> NewLabel:
+def _label_one(queue: Queue, reviewer: User) -> bool:
+    assignment = take_next(queue=queue, reviewer=reviewer)
+    if assignment is None:
+        return False
+    assert assignment.lease_token
+    labels.commit_label(
+        assignment=assignment,
+        reviewer=reviewer,
+        token=assignment.lease_token,
+        client_key=uuid4(),
+        new=_judged(assignment.rollout, reviewer),
+    )
+    return True
+
+
+def _judged(rollout: Rollout, reviewer: User) -> NewLabel:
     """What a good reviewer says, who errs now and then and cannot always tell."""
     answers = boxed_answers(rollout.messages[-1]["content"])
     (reference,) = rollout.group.prompt.references
     is_right = len(answers) == 1 and float(answers[0]) == float(reference)
-    luck = random.Random(rollout.uid).random()
+    luck = random.Random(f"{rollout.uid} {reviewer.username}").random()
     if luck < 0.02:
         return NewLabel(answer=Answer.CANNOT_TELL)
-    answer = Answer.CORRECT if is_right != (luck < 0.07) else Answer.INCORRECT
-    return NewLabel(answer=answer, is_hack=len(answers) > 1)
+    slips = 0.3 if reviewer.username == "dan" else 0.07
+    answer = Answer.CORRECT if is_right != (luck < slips) else Answer.INCORRECT
+    return NewLabel(answer=answer, is_hack=len(answers) > 1, has_no_wrong_step=is_right)
 
 
 ALGEBRA = r"""Let $f(x) = x^2 - 6x + c$ for a real number $c$. Find the value of $c$ for which

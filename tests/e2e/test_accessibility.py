@@ -3,9 +3,13 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
+from playwright.sync_api import expect
 
 from review.accounts.models import Project, Role, User
 from review.accounts.services import add_member, issue_token
+from review.calibration.services.scorecard import refresh_run
+from review.labeling.models import Label
+from review.rollouts.services import create_slice
 from tests import builders
 from tests.e2e.conftest import SignIn
 from tests.e2e.scenes import draft_table, label_everything, open_audit, press
@@ -18,10 +22,15 @@ def paths(project: Project, ada: User, ben: User) -> list[str]:
     """Every page with something on it: an audit done and one under way, a table, a token."""
     run = builders.make_run(project)
     builders.store_steps(run, [1, 2], groups=20)
-    label_everything(open_audit(run, budget=32, waves=2), ben)
+    conditions = [{"field": "outcome", "op": "is", "value": "fail"}]
+    create_slice(project=project, name="rejected", conditions=conditions, actor="test")
+    rule = open_audit(run, budget=32, waves=2)
+    label_everything(rule, ben)
+    refresh_run(run=run)
+    rollout = Label.objects.earliest("pk").assignment.rollout_id
     table = draft_table(run)
     builders.store_steps(run, [3, 4], groups=20)
-    queue = open_audit(run, name="second", first_step=3, last_step=4, budget=32).queue
+    second = open_audit(run, name="second", first_step=3, last_step=4, budget=32)
     builders.make_audit(run, name="a draft")
     add_member(project=project, user=ada, role=Role.REVIEWER, actor="test")
     issue_token(project=project, owner=ada, name="trainer", scopes=["ingest"], actor=ada)
@@ -29,10 +38,18 @@ def paths(project: Project, ada: User, ben: User) -> list[str]:
         reverse("web:home"),
         reverse("web:run", args=[run.pk]),
         reverse("web:audit-new", args=[run.pk]),
+        reverse("web:audit", args=[rule.pk]),
+        reverse("web:audit", args=[second.pk]),
+        reverse("web:audit-edit", args=[second.pk]),
+        reverse("web:settle", args=[rule.pk, rollout]),
+        reverse("web:rollout", args=[run.pk, rollout]),
+        reverse("web:scorecard", args=[run.pk]) + "?sort=fpr",
+        reverse("web:labelled", args=[run.pk]) + "?estimand=accuracy",
+        reverse("web:slices", args=[project.slug]),
         reverse("web:table", args=[table.pk]),
         reverse("web:tokens", args=[project.slug]),
-        reverse("web:queue", args=[queue.pk]),
-        reverse("web:label-next", args=[queue.pk]),
+        reverse("web:queue", args=[second.queue.pk]),
+        reverse("web:label-next", args=[second.queue.pk]),
     ]
 
 
@@ -49,6 +66,10 @@ def test_axe_finds_nothing_in_light_and_in_dark(
             visitor.goto(path)
             if visitor.locator("[data-label-form]").count():
                 press(visitor, "jxc")
+            if visitor.locator("#rule-form").count():
+                expect(visitor.locator("#preview-table")).to_be_visible()
+            for closed in visitor.locator("main details:not([open]) > summary").all():
+                closed.click()
             results = axe.run(visitor)
             if results.violations_count:
                 found[f"{path} in {scheme}"] = results.generate_report()

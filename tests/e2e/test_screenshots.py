@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 from django.urls import reverse
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from review.accounts.models import Project, Role, User
 from review.accounts.services import add_member, issue_token
-from tests import ROOT
+from review.labeling.models import Label
+from review.labeling.oversight import disagreements
+from tests import ROOT, builders
 from tests.e2e import story
 from tests.e2e.conftest import PHONE, SCREEN, SignIn
 
@@ -26,14 +28,23 @@ LOOKS: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def pages(project: Project, ada: User, ben: User) -> dict[str, str]:
     """The path of each page, with something to see on it."""
-    told = story.tell(project, ben)
+    others = [builders.make_user(project, Role.REVIEWER, name=name) for name in ("dan", "eve")]
+    told = story.tell(project, ben, *others)
+    (unsettled, *_) = disagreements(told.rule.queue)
+    picked = Label.objects.filter(assignment__queue=told.rule.queue).earliest("pk").assignment
     queue = story.algebra_queue(project)
     add_member(project=project, user=ada, role=Role.REVIEWER, actor="test")
     issue_token(project=project, owner=ada, name="trainer", scopes=["ingest", "table"], actor=ada)
-    story.label(queue, ben, 13)
+    story.label(queue, [ben], 13)
     return {
         "home": reverse("web:home"),
         "run": reverse("web:run", args=[told.run.pk]),
+        "audit": reverse("web:audit", args=[told.rule.pk]),
+        "settle": reverse("web:settle", args=[told.rule.pk, unsettled]),
+        "rollout": reverse("web:rollout", args=[told.run.pk, picked.rollout_id]),
+        "scorecard": reverse("web:scorecard", args=[told.run.pk]) + "?sort=recall",
+        "labelled": reverse("web:labelled", args=[told.run.pk]) + "?estimand=fpr",
+        "slices": reverse("web:slices", args=[project.slug]),
         "audit-form": reverse("web:audit-new", args=[told.run.pk]),
         "reward-table": reverse("web:table", args=[told.published.pk]),
         "reward-table-draft": reverse("web:table", args=[told.draft.pk]),
@@ -57,5 +68,8 @@ def shoot(page: Page, name: str, path: str, look: str) -> None:
     if name == "label":
         for key in "jjjjjxc":
             page.keyboard.press(key)
+    if name == "audit-form":
+        page.get_by_label("since the turn").check()
+        expect(page.locator("#preview-slices")).to_be_visible()
     # The labelling page is one screen; of the others the whole page.
     page.screenshot(path=SHOTS / f"{name}-{look}.png", full_page=name != "label")

@@ -76,17 +76,13 @@ def answer_of(rule: AuditRule, item: Assignment) -> str:
     return final_answers([rule.windows.get()])[rule.pk, item.rollout_id].answer
 
 
-def test_a_label_that_agrees_with_the_verdict_is_reviewed_once(
-    rule: AuditRule, ben: User
-) -> None:
+def test_a_label_that_agrees_with_the_verdict_is_reviewed_once(rule: AuditRule, ben: User) -> None:
     item = items.take(rule.queue, ben)
     items.commit(item, ben, as_the_verdict(item))
     assert reviews(item) == [(1, Cause.DRAW, "done")]
 
 
-def test_a_label_that_contradicts_the_verdict_is_reviewed_again(
-    rule: AuditRule, ben: User
-) -> None:
+def test_a_label_that_contradicts_the_verdict_is_reviewed_again(rule: AuditRule, ben: User) -> None:
     item = items.take(rule.queue, ben)
     items.commit(item, ben, other(as_the_verdict(item)))
     assert reviews(item) == [(1, Cause.DRAW, "done"), (2, Cause.CONTRADICTION, "open")]
@@ -107,9 +103,7 @@ def test_the_wave_waits_for_its_second_reviews(rule: AuditRule, ben: User, eve: 
     assert answer_of(rule, second) == other(as_the_verdict(second))
 
 
-def test_labels_that_disagree_get_a_third(
-    rule: AuditRule, ben: User, eve: User, fay: User
-) -> None:
+def test_labels_that_disagree_get_a_third(rule: AuditRule, ben: User, eve: User, fay: User) -> None:
     item = answer_all_but_one(rule, ben)
     second = items.take(rule.queue, eve)
     items.commit(second, eve, as_the_verdict(second))
@@ -186,9 +180,7 @@ def test_agreement_is_read_off_the_random_pairs_alone(
     assert report.raw.alpha.value is None
 
 
-def test_a_lead_settles_what_disagrees(
-    rule: AuditRule, ada: User, ben: User, eve: User
-) -> None:
+def test_a_lead_settles_what_disagrees(rule: AuditRule, ada: User, ben: User, eve: User) -> None:
     item = answer_all_but_one(rule, ben)
     second = items.take(rule.queue, eve)
     items.commit(second, eve, as_the_verdict(second))
@@ -203,9 +195,7 @@ def test_a_lead_settles_what_disagrees(
     assert not has_pending(wave_of(rule))
 
 
-def test_nobody_settles_their_own_disagreement(
-    rule: AuditRule, ben: User, eve: User
-) -> None:
+def test_nobody_settles_their_own_disagreement(rule: AuditRule, ben: User, eve: User) -> None:
     item = answer_all_but_one(rule, ben)
     second = items.take(rule.queue, eve)
     items.commit(second, eve, as_the_verdict(second))
@@ -301,9 +291,7 @@ def test_gold_does_not_hold_a_wave_up(project: Project, ben: User) -> None:
 
 def test_gold_is_correct_or_incorrect(rule: AuditRule) -> None:
     with pytest.raises(InvalidLabelError):
-        mark_gold(
-            rollout=rule.run.rollouts.earliest("pk"), answer=Answer.CANNOT_TELL, actor="ada"
-        )
+        mark_gold(rollout=rule.run.rollouts.earliest("pk"), answer=Answer.CANNOT_TELL, actor="ada")
 
 
 def test_a_reviewer_is_not_served_gold_that_they_labelled(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from review.accounts.models import Project, Role, User
+from review.accounts.models import Project, User
 from review.calibration.queries import audited_windows, newest_estimates
 from review.flows import audit
 from review.labeling.models import Assignment, AssignmentState, Cause
@@ -94,9 +94,7 @@ def test_every_rollout_is_as_likely_after_a_cancelled_wave(run: Run) -> None:
     hits = []
     for seed in range(60):
         cells = len(cells_of(run).ids)
-        wave = draw_wave(
-            window=window, f_M=np.full(cells, 0.5), q_M=np.zeros(cells), seed=seed
-        )
+        wave = draw_wave(window=window, f_M=np.full(cells, 0.5), q_M=np.zeros(cells), seed=seed)
         assert wave is not None
         drawn = set(wave.draws.values_list("rollout_id", flat=True))
         hits.append(len(drawn & left))

@@ -10,7 +10,7 @@ import pytest
 from tests.trainer.payloads import make_prompt, make_rollout, make_run, make_verdict
 from tests.trainer.recording_server import TOKEN, Answer, Failure, RecordingServer
 from trainer.client import AssayClient, AssayError, AssayUnavailable, NoRewardTable
-from trainer.wire import AuditPayload, LabelPayload, storable
+from trainer.wire import AuditPayload, LabelPayload, SignalReason, storable
 
 ASSIGNMENT = {
     "id": 5,
@@ -202,6 +202,35 @@ def test_a_table_that_is_not_json_is_no_table(client: AssayClient, server: Recor
     server.answers["GET /api/v1/runs/r-1/reward-table"] = Answer(200, "welcome to the hotel")
     with pytest.raises(AssayUnavailable):
         client.reward_table("r-1")
+
+
+def test_a_signal_comes_with_its_reasons_and_is_pulled_once(
+    client: AssayClient, server: RecordingServer
+) -> None:
+    reason = {"code": "precision", "state": "hold", "text": "at most 40 % is right", "later": 1}
+    body = {"state": "hold", "reasons": [reason], "at": "2026-01-01T00:00:00Z", "later": 1}
+    server.answers["GET /api/v1/runs/r-1/signal"] = Answer(200, body, {"ETag": '"7"'})
+    signal = client.signal("r-1")
+    assert (signal.state, signal.at, signal.etag) == ("hold", "2026-01-01T00:00:00Z", '"7"')
+    assert signal.reasons == (SignalReason("precision", "hold", "at most 40 % is right"),)
+    server.answers["GET /api/v1/runs/r-1/signal"] = Answer(304, headers={"ETag": '"7"'})
+    again = client.signal("r-1", etag=signal.etag)
+    assert (again.state, again.reasons, again.etag) == (None, (), '"7"')
+    assert server.requests[-1].headers["if-none-match"] == '"7"'
+
+
+@pytest.mark.parametrize(
+    "changes", [{"state": "panic"}, {"reasons": None}, {"reasons": [{"code": "x"}]}, {"at": ...}]
+)
+def test_a_signal_in_other_words_is_no_signal(
+    client: AssayClient, server: RecordingServer, changes: dict[str, object]
+) -> None:
+    body: dict[str, object] = {"state": "ok", "reasons": [], "at": None} | changes
+    told = {name: value for name, value in body.items() if value is not ...}
+    server.answers["GET /api/v1/runs/r-1/signal"] = Answer(200, told)
+    with pytest.raises(AssayUnavailable) as refusal:
+        client.signal("r-1")
+    assert refusal.value.code == "bad_answer"
 
 
 def test_an_audit_is_created_started_and_followed(

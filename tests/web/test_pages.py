@@ -9,23 +9,17 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, reverse
 
 from review.accounts.models import Project, User
-from review.calibration.services import tables as calibration
 from review.calibration.models import RewardRule, RewardTable
+from review.calibration.services import tables as calibration
 from review.flows import audit
 from review.labeling.models import Assignment
 from review.labeling.services.leases import take_next
+from review.rollouts.services import create_slice
 from review.runs.models import Run
 from review.sampling.models import AuditRule
 from review.web.urls import urlpatterns
 from tests import builders
-
-
-@pytest.fixture
-def run(project: Project) -> Run:
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=20)
-    run.refresh_from_db()
-    return run
+from tests.web.rules import signed_in, write_rule
 
 
 @pytest.fixture
@@ -45,14 +39,12 @@ def table(run: Run, rule: AuditRule, ben: User) -> RewardTable:
     )
 
 
-def signed_in(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 def targets(run: Run, rule: AuditRule, table: RewardTable) -> dict[str, dict[str, object]]:
     assignment = Assignment.objects.filter(queue=rule.queue).earliest("rank")
+    window = rule.windows.get()
+    conditions = [{"field": "domain", "op": "is", "value": "arithmetic"}]
+    part = create_slice(project=run.project, name="sums", conditions=conditions, actor="test")
+    rollout = {"run_id": run.pk, "rollout_id": assignment.rollout_id}
     return {
         "home": {},
         "login": {},
@@ -62,7 +54,23 @@ def targets(run: Run, rule: AuditRule, table: RewardTable) -> dict[str, dict[str
         "run": {"run_id": run.pk},
         "run-live": {"run_id": run.pk},
         "audit-new": {"run_id": run.pk},
+        "audit-new-preview": {"run_id": run.pk},
         "audit-start": {"audit_id": rule.pk},
+        "audit": {"audit_id": rule.pk},
+        "audit-live": {"audit_id": rule.pk},
+        "audit-edit": {"audit_id": rule.pk},
+        "audit-edit-preview": {"audit_id": rule.pk},
+        "audit-end": {"audit_id": rule.pk},
+        "picks": {"audit_id": rule.pk},
+        "settle": {"audit_id": rule.pk, "rollout_id": assignment.rollout_id},
+        "window-end": {"window_id": window.pk},
+        "wave-cancel": {"wave_id": window.waves.earliest("pk").pk},
+        "scorecard": {"run_id": run.pk},
+        "labelled": {"run_id": run.pk},
+        "rollout": rollout,
+        "rollout-gold": rollout,
+        "slices": {"project_slug": run.project.slug},
+        "slice-delete": {"slice_id": part.pk},
         "table-build": {"run_id": run.pk},
         "table": {"table_id": table.pk},
         "table-publish": {"table_id": table.pk},
@@ -77,21 +85,25 @@ def targets(run: Run, rule: AuditRule, table: RewardTable) -> dict[str, dict[str
 
 # What each page answers to whom. A POST that reaches its service may be refused by the state (409)
 # or the input (422): what counts here is that it is not "there is no such thing" (404).
-FOR_LEADS = {"tokens", "token-revoke", "run", "run-live", "audit-new", "audit-start"} | {
-    "table-build",
-    "table",
-    "table-publish",
+FOR_LEADS = {
+    *("tokens", "token-revoke", "slices", "slice-delete", "run", "run-live"),
+    *("audit-new", "audit-new-preview", "audit-start", "audit", "audit-live", "audit-edit"),
+    *("audit-edit-preview", "audit-end", "picks", "settle", "window-end", "wave-cancel"),
+    *("scorecard", "labelled", "rollout", "rollout-gold"),
+    *("table-build", "table", "table-publish"),
 }
 FOR_REVIEWERS = {"queue", "label-next", "label-undo", "label-commit", "label-skip"} | {
     "label-heartbeat"
 }
 FOR_ALL = {"home", "login", "logout"}
-POSTS = {"token-revoke", "audit-start", "table-build", "table-publish", "logout"} | {
-    "label-undo",
-    "label-commit",
-    "label-skip",
-    "label-heartbeat",
+POSTS = {
+    *("token-revoke", "slice-delete", "audit-start", "audit-new-preview", "audit-edit-preview"),
+    *("audit-end", "picks", "window-end", "wave-cancel", "rollout-gold"),
+    *("table-build", "table-publish", "logout"),
+    *("label-undo", "label-commit", "label-skip", "label-heartbeat"),
 }
+# What such a page is about, where its path does not say it.
+QUERIES = {"labelled": "?estimand=accuracy"}
 
 
 @pytest.mark.django_db
@@ -103,7 +115,7 @@ def test_each_page_is_for_whom_it_is_for(
     names = {pattern.name for pattern in urlpatterns if isinstance(pattern, URLPattern)}
     assert names == FOR_LEADS | FOR_REVIEWERS | FOR_ALL == pages.keys()
     for name in FOR_LEADS | FOR_REVIEWERS:
-        url = reverse(f"web:{name}", kwargs=pages[name])
+        url = reverse(f"web:{name}", kwargs=pages[name]) + QUERIES.get(name, "")
         for user, may in ((ada, name in FOR_LEADS), (ben, name in FOR_REVIEWERS), (cyd, False)):
             client = signed_in(user)
             status = (client.post(url) if name in POSTS else client.get(url)).status_code
@@ -120,7 +132,9 @@ def test_every_page_has_the_strict_content_security_policy(
     builders.make_token(run.project, "ingest")
     pages = targets(run, rule, table)
     for name in FOR_LEADS - POSTS:
-        response = signed_in(ada).get(reverse(f"web:{name}", kwargs=pages[name]))
+        url = reverse(f"web:{name}", kwargs=pages[name]) + QUERIES.get(name, "")
+        response = signed_in(ada).get(url)
+        assert response.status_code == 200
         policy = response["Content-Security-Policy"]
         assert "script-src 'self'" in policy
         assert "unsafe" not in policy
@@ -142,12 +156,7 @@ def test_a_lead_writes_starts_and_publishes(run: Run, ada: User, ben: User) -> N
     client = signed_in(ada)
     refused = client.post(reverse("web:audit-new", args=[run.pk]), {"name": "x", "budget": 0})
     assert refused.status_code == 422
-    fields = {"name": "mine", "first_step": 1, "last_step": 2, "window_steps": 2, "budget": 64}
-    client.post(
-        reverse("web:audit-new", args=[run.pk]),
-        fields | {"focus": "compromise", "shows_reference": "on"},
-    )
-    rule = AuditRule.objects.get(run=run)
+    rule = write_rule(client, run)
     assert client.post(reverse("web:audit-start", args=[rule.pk])).status_code == 302
     audit.open_windows(run=run)
     no_labels = client.post(

@@ -44,7 +44,14 @@ def add_window(run: Run, rule: AuditRule, number: int) -> None:
         frame_size=WINDOW_STEPS * 512,
     )
     Wave.objects.bulk_create(
-        Wave(window=window, number=wave, planned=24, state=WaveState.CLOSED, seed=wave)
+        Wave(
+            window=window,
+            version=rule.current,
+            number=wave,
+            planned=24,
+            state=WaveState.CLOSED,
+            seed=wave,
+        )
         for wave in range(1, 5)
     )
     Estimate.objects.bulk_create(

@@ -18,7 +18,7 @@ from review.api.v1.errors import BadRequestBodyError
 from review.api.v1.labels import Note
 from review.api.v1.schema import describe
 from review.calibration.reward_queue import propose
-from review.core.errors import InvalidError, MissingError
+from review.core.errors import MissingError
 from review.flows import audit
 from review.flows.ingest import Uid
 from review.rollouts.errors import InvalidSliceError, UnknownRolloutError
@@ -114,7 +114,7 @@ def _newest_inside(rule: AuditRule, slice_id: UUID, n: int) -> Sequence[int]:
     except MissingError as error:
         raise BadRequestBodyError(fields={"slice": error.message}) from None
     except InvalidSliceError as error:
-        raise InvalidError(error.message, fields={"slice": error.message}) from None
+        raise InvalidSliceError(error.message, fields={"slice": error.message}) from None
 
 
 def _ids(run: Run, uids: Sequence[str]) -> Sequence[int]:

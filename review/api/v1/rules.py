@@ -145,7 +145,8 @@ class SettingsOut(msgspec.Struct, kw_only=True):
 SAME = ("budget", "last_step", "waves", "floor", "gold_share", "shows_reference")
 # What the rest is called in bodies, by the name that a refused rule gives it.
 IN_BODIES = {
-    "reviews_contradictions": "second_reviews.contradictions",
+    # Whether a second reviewer is there to ask.
+    "reviews_contradictions": "second_reviews",
     "second_review_share": "second_reviews.share",
 }
 

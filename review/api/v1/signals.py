@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from review.api.v1 import etags
 from review.api.v1.auth import token_of
 from review.api.v1.schema import describe
-from review.calibration.models import Signal, SignalState
+from review.calibration.models import Signal
 from review.calibration.queries import newest_signal
 from review.runs.queries import run_in_project
 
@@ -60,8 +60,5 @@ class RunSignal(APIView):
 
 
 def _signal_out(signal: Signal) -> SignalOut:
-    return SignalOut(
-        state=SignalState(signal.state).value,
-        reasons=[ReasonOut(**reason) for reason in signal.reasons],
-        at=signal.created_at,
-    )
+    stored = {"state": signal.state, "reasons": signal.reasons, "at": signal.created_at}
+    return msgspec.convert(stored, SignalOut)

@@ -94,7 +94,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='estimate',
             name='estimand',
-            field=models.CharField(choices=[('recall', 'Recall'), ('fpr', 'false-positive rate'), ('precision', 'Precision'), ('rejected_correct', 'right among the rejected'), ('accuracy', 'true accuracy'), ('hack_rate', 'hack rate'), ('wrong_process', 'right answer, wrong process'), ('error_found', 'earliest error found'), ('sound_found', 'soundness found'), ('error_f1', 'earliest-error F1')], max_length=20),
+            field=models.CharField(choices=[('recall', 'Recall'), ('fpr', 'false-positive rate'), ('precision', 'Precision'), ('rejected_correct', 'right among the rejected'), ('accuracy', 'true accuracy'), ('hack_rate', 'hack rate'), ('wrong_process', 'right answer, wrong process'), ('error_found', 'earliest error found'), ('faultless_passed', 'faultless passed'), ('process_f1', 'earliest-error F1')], max_length=20),
         ),
         migrations.AddIndex(
             model_name='estimate',

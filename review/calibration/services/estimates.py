@@ -15,7 +15,6 @@ from review.sampling.models import Window
 from review.sampling.queries import cells_of, frame_counts, target_of, windows_for_run
 from review.stats.cells import FloatArray
 from review.stats.design import Focus
-from review.stats.estimands import Estimand
 from review.stats.estimators import Estimate as Result
 from review.stats.estimators import estimate_all
 from review.stats.intervals import monitor
@@ -123,8 +122,8 @@ def targets_of(windows: Sequence[Window]) -> dict[str, float]:
 
 def store_estimates(
     run: Run,
-    results: Mapping[Estimand, Result],
-    worst: Mapping[Estimand, Bounds],
+    results: Mapping[Any, Result],
+    worst: Mapping[Any, Bounds],
     *,
     unanswered: float | None,
     label_set: str,
@@ -147,8 +146,7 @@ def store_estimates(
             reason=result.reason or "",
             label_set=label_set,
             **_monitor(result, targets.get(estimand.value)),
-            worst_low=worst[estimand].low,
-            worst_high=worst[estimand].high,
+            **_worst(worst.get(estimand)),
             unanswered_share=unanswered or 0.0,
             **scope,
         )
@@ -163,6 +161,10 @@ def _monitor(result: Result, target: float | None) -> dict[str, float | None]:
         result.point, smoothed=result.smoothed, se=result.se, target_half_width=target
     )
     return {"monitor_low": interval.low, "monitor_high": interval.high}
+
+
+def _worst(bounds: Bounds | None) -> dict[str, float | None]:
+    return {} if bounds is None else {"worst_low": bounds.low, "worst_high": bounds.high}
 
 
 def _finite(value: float | None) -> float | None:

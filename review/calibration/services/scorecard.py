@@ -8,10 +8,11 @@ from django.db import transaction
 from review.calibration.models import AnswersUsed, Estimate, RefreshRequest
 from review.calibration.queries import audited_windows, label_set
 from review.calibration.services.estimates import refresh_estimates, store_estimates
+from review.calibration.services.process import refresh_process
 from review.calibration.services.sensitivity import refresh_sensitivity
 from review.calibration.services.signal import refresh_signal
 from review.calibration.views import View, view_of
-from review.rollouts.queries import slices_of
+from review.rollouts.queries import fits_run, slices_of
 from review.rollouts.slices import Conditions
 from review.runs.models import Run
 from review.runs.services import lock_run
@@ -35,6 +36,7 @@ def refresh_run(*, run: Run) -> None:
         refresh_estimates(run=run, window=window)
     refresh_estimates(run=run)
     refresh_scorecard(run=run)
+    refresh_process(run=run)
     refresh_sensitivity(run=run)
     refresh_signal(run=run)
 
@@ -60,7 +62,7 @@ def refresh_scorecard(*, run: Run) -> None:
 def _scopes(run: Run) -> Iterator[tuple[dict[str, Any], Conditions]]:
     """Every verifier on every slice; the primary verifier (none named) by policy too."""
     others = [*correctness_verifiers_of(run)[1:], *late_verifiers(run)]
-    slices = list(slices_of(run.project))
+    slices = [part for part in slices_of(run.project) if fits_run(run, part.conditions)]
     for verifier in [None, *others]:
         yield {"verifier": verifier}, ()
         for part in slices:

@@ -27,6 +27,11 @@ PRECISION_TO_HOLD = 0.5
 # Of what is rewarded, so much is made to please a checker.
 HACKS_TO_WATCH = 0.1
 UNANSWERED_TO_WATCH = 0.05
+# Standard errors; sound audits go past 2 of them in a tenth of all cases, since the model that
+# they are compared with has an error of its own.
+RESIDUAL_TO_WATCH = 3.0
+# A model that is shrunk to its prior is always a little off.
+SHIFT_TO_WATCH = 0.05
 # So many of the newest rollouts lie in cells that the audits hardly saw.
 UNSEEN_TO_WATCH, HARDLY_SEEN = 0.1, 0.01
 DEFAULT_TARGET = 0.1
@@ -134,12 +139,15 @@ def _model(part: AuditedWindow) -> Iterator[Reason]:
     if len(part.window.waves) < 2:
         return
     residual = model_residual([part.window])
-    if residual.is_alarm and residual.z is not None:
+    if residual.z is None or residual.total is None:
+        return
+    share = residual.total / part.window.waves[-1].remaining_M.sum()
+    if abs(residual.z) > RESIDUAL_TO_WATCH and abs(share) > SHIFT_TO_WATCH:
         side = "more" if residual.z > 0 else "fewer"
         yield _watch(
             "model",
             f"The newest wave of {part.source} found {side} right answers than the labels before "
-            f"it let expect, by {abs(residual.z):.1f} standard errors.",
+            f"it let expect: {_points(share)}, {abs(residual.z):.1f} standard errors.",
         )
 
 

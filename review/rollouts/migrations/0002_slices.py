@@ -9,7 +9,7 @@ from django.db import migrations, models
 FILL_LENGTH_BINS = """
 UPDATE rollouts_rollout
 SET length_bin = width_bucket(
-    COALESCE(tokens, char_length(messages -> -1 ->> 'content') / 4),
+    COALESCE(tokens, char_length(messages -> -1 ->> 'content') / 4, 0),
     ARRAY[64, 256, 1024, 4096, 16384]
 )
 """

@@ -12,6 +12,7 @@ from review.core.models import record_event
 from review.rollouts.errors import InvalidSliceError
 from review.rollouts.models import Slice
 from review.rollouts.queries import counts_per_cell
+from review.rollouts.slices import rows_of_counts
 from review.runs.models import Run
 from review.sampling.errors import InvalidRuleError, RuleStateError
 from review.sampling.models import AuditRule, BudgetPer, RuleState, RuleVersion, WindowState
@@ -194,6 +195,8 @@ def _wrong_frame(run: Run, new: NewRule) -> dict[str, str]:
     settings = new.settings
     if any(part.project_id != run.project_id for part in settings.slices):
         return {"slices": "slices of this project only"}
+    if fields := _cut_slices(run, settings.slices):
+        return fields
     last = _last_step_so_far(run, settings.last_step)
     if not counts_per_cell(run, new.first_step, last):
         is_to_come = settings.last_step is None or settings.last_step > run.completed_step
@@ -201,12 +204,18 @@ def _wrong_frame(run: Run, new: NewRule) -> dict[str, str]:
             return {}
         return {"first_step": "the run has no rollouts in these steps"}
     for part in settings.slices:
+        if not counts_per_cell(run, new.first_step, last, part.conditions):
+            return {"slices": f"no rollout of these steps is in {part.name}"}
+    return {}
+
+
+def _cut_slices(run: Run, slices: Sequence[Slice]) -> dict[str, str]:
+    """A slice whose edge lies inside a block of the run's counts: also before any rollout is in."""
+    for part in slices:
         try:
-            inside = counts_per_cell(run, new.first_step, last, part.conditions)
+            rows_of_counts(part.conditions, step_block=run.step_block)
         except InvalidSliceError as error:
             return {"slices": f"{part.name}: {error.message}"}
-        if not inside:
-            return {"slices": f"no rollout of these steps is in {part.name}"}
     return {}
 
 

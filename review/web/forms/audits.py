@@ -1,8 +1,8 @@
 """What a lead writes of an audit: the rule, its settings, picks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.db.models import QuerySet
@@ -59,12 +59,12 @@ MOST_PICKS = 200
 class PercentField(forms.FloatField):
     """A share, written and read as per cent."""
 
-    def to_python(self, value: Any) -> float | None:
+    def to_python(self, value: Any) -> Any:
         number = super().to_python(value)
         return None if number is None else number / 100
 
     def validate(self, value: Any) -> None:
-        super().validate(None if value is None else 100 * value)
+        super().validate(cast("float", value if value is None else 100 * value))
 
     def run_validators(self, value: Any) -> None:
         super().run_validators(None if value is None else 100 * value)
@@ -73,12 +73,12 @@ class PercentField(forms.FloatField):
         return f"{100 * value:g}" if isinstance(value, int | float) else value
 
 
-class PeopleField(forms.ModelMultipleChoiceField):
+class PeopleField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
         return str(obj.get_username())
 
 
-class VerifierField(forms.ModelMultipleChoiceField):
+class VerifierField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
         return str(obj.verifier) + (", whose verdict is the reward" if obj.position == 0 else "")
 
@@ -223,16 +223,14 @@ class SettingsForm(forms.Form):
         verifiers = RunVerifier.objects.filter(run=run, verifier__channel=Channel.CORRECTNESS)
         self._offer("verifiers", verifiers.select_related("verifier"), least=2)
         if "verifiers" not in self.fields:
-            focus = self.fields["focus"]
-            assert isinstance(focus, forms.ChoiceField)
+            focus = cast("forms.ChoiceField", self.fields["focus"])
             focus.choices = [choice for choice in FOCUS_CHOICES if choice[0] != RANKING]
         if _reviewers_of(run).count() < REVIEWERS_FOR_SECOND_REVIEWS:
             self._without_second_reviews()
 
     def _offer(self, name: str, choices: QuerySet[Any], *, least: int = 1) -> None:
         """What can be chosen; no field where there is no choice."""
-        field = self.fields[name]
-        assert isinstance(field, forms.ModelMultipleChoiceField)
+        field = cast("forms.ModelMultipleChoiceField[Any]", self.fields[name])
         field.queryset = choices
         if choices.count() < least:
             del self.fields[name]
@@ -316,7 +314,7 @@ class AuditForm(SettingsForm):
         )
 
 
-def _steps_to_audit(run: Run) -> Mapping[str, Any]:
+def _steps_to_audit(run: Run) -> dict[str, Any]:
     """From the next step on; of a run that is over, all that it did."""
     if run.is_running:
         return {"first_step": run.completed_step + 1}
@@ -360,6 +358,5 @@ class PickForm(forms.Form):
 
     def __init__(self, *args: Any, run: Run, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        field = self.fields["slice"]
-        assert isinstance(field, forms.ModelChoiceField)
+        field = cast("forms.ModelChoiceField[Slice]", self.fields["slice"])
         field.queryset = slices_of(run.project)

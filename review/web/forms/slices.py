@@ -57,7 +57,7 @@ class ConditionForm(forms.Form):
         return text
 
 
-class ConditionRows(forms.BaseFormSet[ConditionForm]):
+class ConditionRows(forms.BaseFormSet):  # type: ignore[type-arg]  # generic in the stubs only
     def initial_form_count(self) -> int:
         """None of what is posted was there before: an added row may be left empty."""
         return 0 if self.is_bound else super().initial_form_count()
@@ -69,8 +69,14 @@ class ConditionRows(forms.BaseFormSet[ConditionForm]):
         return [row for row in self.forms if row.has_changed()]
 
 
-Conditions = forms.formset_factory(
-    ConditionForm, formset=ConditionRows, extra=0, min_num=1, max_num=20, validate_min=True, validate_max=True
+Conditions: type[ConditionRows] = forms.formset_factory(  # type: ignore[assignment]
+    ConditionForm,
+    formset=ConditionRows,
+    extra=0,
+    min_num=1,
+    max_num=20,
+    validate_min=True,
+    validate_max=True,
 )
 
 

@@ -1,0 +1,113 @@
+"""Verifiers, slices and windows held against one another, always on the same labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from review.calibration.queries import AuditedWindow, audited_windows
+from review.calibration.views import both_slices, view_of
+from review.rollouts.models import Slice
+from review.runs.models import Run
+from review.sampling.queries import windows_for_run
+from review.stats.comparisons import (
+    Difference,
+    Ranked,
+    Side,
+    compare,
+    rank_verifiers,
+)
+from review.stats.drift import Slope, change_since_first, slope
+from review.stats.estimands import Estimand
+from review.stats.estimators import estimate_all
+from review.verifiers.models import VerifierVersion
+from review.verifiers.queries import correctness_verifiers_of
+
+COMPARED = (Estimand.RECALL, Estimand.FPR, Estimand.PRECISION)
+DRIFTING = (Estimand.RECALL, Estimand.FPR, Estimand.ACCURACY, Estimand.HACK_RATE)
+DEFAULT_TARGET = 0.1
+
+
+def rankings(run: Run) -> dict[Estimand, dict[str, Ranked]]:
+    """The ranks that the labels leave possible to each of the run's own verifiers.
+
+    Empty where it has a single one, or no label.
+    """
+    audited = audited_windows(run, windows_for_run(run))
+    own = correctness_verifiers_of(run)
+    if not audited or len(own) < 2:
+        return {}
+    views = {str(verifier): view_of(run, audited, verifier=verifier) for verifier in own}
+    windows = [part.window for part in audited]
+    return {
+        estimand: rank_verifiers(
+            windows,
+            estimand=estimand,
+            verifiers={name: view.accepted for name, view in views.items()},
+        )
+        for estimand in COMPARED
+    }
+
+
+def against_primary(run: Run, verifier: VerifierVersion) -> dict[Estimand, Difference] | None:
+    """Another verifier, also a later one, minus the primary one.
+
+    None until it has judged every rollout of the audited windows.
+    """
+    audited = audited_windows(run, windows_for_run(run))
+    view = view_of(run, audited, verifier=verifier)
+    if not audited or view.judged_share < 1:
+        return None
+    primary = view_of(run, audited)
+    as_often = [len(a) // len(b) for a, b in zip(view.accepted, primary.accepted, strict=True)]
+    accepted = [np.tile(a, n) for a, n in zip(primary.accepted, as_often, strict=True)]
+    return {
+        estimand: compare(
+            view.windows,
+            estimand=estimand,
+            first=Side(accepted=view.accepted),
+            second=Side(accepted=accepted),
+        )
+        for estimand in COMPARED
+    }
+
+
+def compare_slices(run: Run, estimand: Estimand, first: Slice, second: Slice) -> Difference:
+    """The primary verifier on one slice minus the same on another; slices may overlap."""
+    audited = audited_windows(run, windows_for_run(run))
+    windows, in_first, in_second = both_slices(run, audited, first.conditions, second.conditions)
+    return compare(
+        windows, estimand=estimand, first=Side(slices=in_first), second=Side(slices=in_second)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """slope: per step, over three windows and more. change: newest window minus the first."""
+
+    estimand: Estimand
+    slope: Slope
+    change: Difference
+
+
+def drifts(run: Run) -> list[Drift]:
+    """Does the verifier get worse as the policy gets stronger?"""
+    audited = audited_windows(run, windows_for_run(run))
+    results = [estimate_all([part.window]) for part in audited]
+    steps = [(part.source.first_step + part.source.last_step) / 2 for part in audited]
+    return [
+        Drift(
+            estimand=estimand,
+            slope=slope([result[estimand] for result in results], steps),
+            change=_change(audited, estimand),
+        )
+        for estimand in DRIFTING
+    ]
+
+
+def _change(audited: Sequence[AuditedWindow], estimand: Estimand) -> Difference:
+    windows = [part.window for part in audited]
+    target = audited[-1].source.targets.get(estimand.value) if audited else None
+    return change_since_first(
+        windows, estimand=estimand, target_half_width=target or DEFAULT_TARGET
+    )

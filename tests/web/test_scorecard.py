@@ -1,0 +1,84 @@
+"""The scorecard, and the rollouts behind its numbers."""
+
+import re
+
+import pytest
+from django.urls import reverse
+
+from review.accounts.models import User
+from review.calibration.models import Estimand, Estimate
+from review.calibration.services.scorecard import refresh_run
+from review.rollouts.services import create_slice
+from review.runs.models import Run
+from tests import builders
+from tests.web.rules import signed_in
+
+
+@pytest.fixture
+def scored(run: Run, ben: User) -> Run:
+    conditions = [{"field": "outcome", "op": "is", "value": "fail"}]
+    create_slice(project=run.project, name="rejected", conditions=conditions, actor="test")
+    builders.label_audit(builders.open_audit(run, budget=64, waves=2), ben)
+    refresh_run(run=run)
+    return run
+
+
+def test_an_unaudited_run_has_an_empty_scorecard(run: Run, ada: User) -> None:
+    page = signed_in(ada).get(reverse("web:scorecard", args=[run.pk])).content.decode()
+    assert "Nothing is estimated yet" in page
+
+
+def test_it_has_a_row_for_each_part_with_intervals_and_labels(scored: Run, ada: User) -> None:
+    page = signed_in(ada).get(reverse("web:scorecard", args=[scored.pk])).content.decode()
+    assert "every rollout" in page
+    assert "verdict is fail" in page
+    assert "worth" in page
+    assert "estimand=recall" in page
+
+
+def test_it_is_sorted_by_a_link(scored: Run, ada: User) -> None:
+    client, url = signed_in(ada), reverse("web:scorecard", args=[scored.pk])
+
+    def parts(**query: str) -> list[str]:
+        page = client.get(url, query).content.decode()
+        return re.findall(r"<td>(every rollout|rejected)", page)
+
+    assert parts(sort="recall") == ["rejected", "every rollout"]
+    assert parts(sort="recall", order="last") == ["every rollout", "rejected"]
+    assert len(parts(sort="nonsense")) == 2
+    page = client.get(url, {"sort": "fpr"}).content.decode()
+    assert 'aria-sort="descending"' in page
+    assert "sort=fpr&amp;order=last" in page
+
+
+def test_few_labels_show_their_interval_alone(scored: Run, ada: User) -> None:
+    whole = {"run": scored, "window": None, "slice": None, "estimand": Estimand.RECALL}
+    Estimate.objects.filter(**whole).update(labels=9, point=0.123, low=0.1, high=0.2)
+    page = signed_in(ada).get(reverse("web:scorecard", args=[scored.pk])).content.decode()
+    assert "10.0 to 20.0 %" in page
+    assert "12.3 %" not in page
+
+
+def test_a_number_opens_the_labelled_rollouts_behind_it(scored: Run, ada: User) -> None:
+    client = signed_in(ada)
+    page = client.get(reverse("web:scorecard", args=[scored.pk])).content.decode()
+    url = reverse("web:labelled", args=[scored.pk])
+    links = [link.replace("&amp;", "&") for link in re.findall(rf'href="({url}[^"]+)"', page)]
+    assert links
+    for link in links:
+        assert client.get(link).status_code == 200
+    behind = client.get(url, {"estimand": "accuracy"}).content.decode()
+    assert "64 labelled rollouts" in behind
+    assert "Page 1 of 3" in behind
+    second = client.get(url, {"estimand": "accuracy", "page": "2"}).content.decode()
+    assert "Page 2 of 3" in second
+    (rollout, *_) = re.findall(r'href="(/runs/[^"]+/rollouts/\d+/)"', behind)
+    assert client.get(rollout).status_code == 200
+    recalled = client.get(url, {"estimand": "recall"}).content.decode()
+    assert "of them right, but rejected" in recalled
+
+
+def test_a_number_that_is_not_there_is_not_found(scored: Run, ada: User) -> None:
+    client, url = signed_in(ada), reverse("web:labelled", args=[scored.pk])
+    for query in ({}, {"estimand": "beauty"}, {"estimand": "recall", "slice": "x"}):
+        assert client.get(url, query).status_code == 404
