@@ -2,6 +2,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SEEDS ?= 0
+# How often a benchmark repeats its audits.
+REPLICATES ?= 1000
 # More arguments for pytest: make test ARGS="-k lease"
 ARGS ?=
 
@@ -13,7 +15,7 @@ html := find templates -name '*.html'
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
-	fix loop bench-evouna screenshots browser openapi
+	fix loop bench-coverage bench-draw bench-evouna screenshots browser openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,8 +82,14 @@ fix: .venv/dev.stamp ## format the code and the templates, and fix what can be f
 loop: .venv/demo.stamp ## the closed loop, measured for SEEDS="0 1 2"
 	$(python) manage.py loop --seeds $(SEEDS)
 
-bench-evouna: .venv/dev.stamp ## audits of EVOUNA through the services, 100 times, against the truth
-	$(python) -m tests.bench.evouna
+bench-coverage: .venv/dev.stamp ## do intervals hold what they promise? REPLICATES=1000 simulated audits
+	$(python) -m tests.bench.coverage --replicates $(REPLICATES)
+
+bench-draw: .venv/dev.stamp ## do previews, draws and estimates grow with the frame? 1 against 10 million
+	$(python) -m tests.bench.draw
+
+bench-evouna: .venv/dev.stamp ## REPLICATES=1000 audits of EVOUNA through the services, against the truth
+	$(python) -m tests.bench.evouna --replicates $(REPLICATES)
 
 screenshots: .venv/dev.stamp browser ## pictures of the main pages, in shots/
 	$(python) -m pytest tests/e2e -m screenshots

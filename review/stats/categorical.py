@@ -27,7 +27,7 @@ from review.stats.estimators import (
     with_interval,
 )
 from review.stats.pooling import KAPPA, Outcomes, Pooled, estimated_totals, pool_windows
-from review.stats.variance import Linearised, variance_by_post_stratum
+from review.stats.variance import Linearised, satterthwaite, variance_by_post_stratum
 from review.stats.windows import Items, Window
 
 Key = TypeVar("Key", bound=StrEnum)
@@ -206,12 +206,14 @@ def _estimate(totals: _Totals, key: Key, score: Score, n: int, level: float) -> 
     smoothed = score.value((totals.slice_M * totals.pooled.count_M) @ totals.p_MC)
     if observed is None or smoothed is None:
         return undefined(key, n, NO_ROLLOUT, level)
+    error = _linearised(totals, smoothed[1])
+    variance_P = variance_by_post_stratum(totals.pooled, error)
     return with_interval(
         key,
         observed[0],
         smoothed=smoothed[0],
-        variance_P=variance_by_post_stratum(totals.pooled, _linearised(totals, smoothed[1])),
-        labels_P=totals.pooled.smoothed.labels_P,
+        variance=float(variance_P.sum()),
+        df=satterthwaite(totals.pooled, error, variance_P),
         n=n,
         level=level,
     )

@@ -27,12 +27,11 @@ from review.stats.estimators import (
     estimate,
     linearised,
     observed_ratio,
-    satterthwaite,
     view_of,
     why_undefined,
 )
 from review.stats.pooling import Pooled, pool_windows
-from review.stats.variance import variance_by_post_stratum
+from review.stats.variance import satterthwaite, variance_by_post_stratum
 from review.stats.windows import Window
 
 METHOD = "paired difference, t"
@@ -201,9 +200,10 @@ def _difference(
     if values[0] is None or values[1] is None or any(reasons):
         return _unknown(estimand, n, next(filter(None, reasons), NO_ROLLOUT), level)
     gradient_M = ratios[0].gradient - ratios[1].gradient
-    variance_P = variance_by_post_stratum(pooled, linearised(pooled, estimand, gradient_M))
+    error = linearised(pooled, estimand, gradient_M)
+    variance_P = variance_by_post_stratum(pooled, error)
     point, se = values[0] - values[1], float(np.sqrt(variance_P.sum()))
-    df = satterthwaite(variance_P, pooled.smoothed.labels_P)
+    df = satterthwaite(pooled, error, variance_P)
     half = float(stats.t.ppf((1 + level) / 2, df)) * se
     return Difference(
         estimand=estimand,

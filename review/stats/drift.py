@@ -13,10 +13,10 @@ from scipy import stats
 from review.stats.cells import BoolArray
 from review.stats.comparisons import Difference, compare_windows
 from review.stats.estimands import Estimand
-from review.stats.estimators import MIN_DF, MIN_LABELS, TOO_FEW, Estimate, answers, audited
+from review.stats.estimators import MIN_LABELS, TOO_FEW, Estimate, answers, audited
 from review.stats.intervals import monitor_difference
 from review.stats.pooling import per_cell, pool_windows, wave_variance, weight_after_nonresponse
-from review.stats.variance import linearised_correct, variance_by_post_stratum
+from review.stats.variance import MIN_DF, linearised_correct, variance_by_post_stratum
 from review.stats.windows import Window
 
 METHOD = "paired difference, monitor"

@@ -22,6 +22,7 @@ from review.stats.variance import (
     Linearised,
     linearised_correct,
     linearised_hacks,
+    satterthwaite,
     variance_by_post_stratum,
 )
 from review.stats.windows import Window
@@ -30,7 +31,6 @@ METHOD = "wave-wise difference, ESS-Wilson"
 MIN_LABELS = 32
 TOO_FEW = "too few labels"
 NO_ROLLOUT = "no rollout in the denominator"
-MIN_DF = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +150,14 @@ def _estimate(pooled: Pooled, estimand: Estimand, view: View, level: float) -> E
     reason = why_undefined(pooled, estimand, view)
     if reason or observed.value is None:
         return undefined(estimand, n, reason or NO_ROLLOUT, level)
-    variance_P = variance_by_post_stratum(pooled, linearised(pooled, estimand, observed.gradient))
+    error = linearised(pooled, estimand, observed.gradient)
+    variance_P = variance_by_post_stratum(pooled, error)
     return with_interval(
         estimand,
         observed.value,
         smoothed=_smoothed_value(pooled, estimand, view),
-        variance_P=variance_P,
-        labels_P=pooled.smoothed.labels_P,
+        variance=float(variance_P.sum()),
+        df=satterthwaite(pooled, error, variance_P),
         n=n,
         level=level,
     )
@@ -167,14 +168,12 @@ def with_interval(
     point: float,
     *,
     smoothed: float,
-    variance_P: FloatArray,
-    labels_P: FloatArray,
+    variance: float,
+    df: float,
     n: int,
     level: float,
 ) -> Estimate:
     """The estimate of a proportion with its ESS-Wilson interval (see `intervals.ess_wilson`)."""
-    variance = float(variance_P.sum())
-    df = satterthwaite(variance_P, labels_P)
     interval = ess_wilson(point, smoothed=smoothed, variance=variance, df=df, level=level)
     return Estimate(
         estimand=estimand,
@@ -251,9 +250,3 @@ def _ratio(
         hacks_M=hacks_M,
         slice_M=view.slice_M,
     )
-
-
-def satterthwaite(variance_P: FloatArray, labels_P: FloatArray) -> float:
-    """Degrees of freedom of a sum of independent variances (Satterthwaite 1946), at least 3."""
-    spread = float((variance_P**2 / np.maximum(labels_P - 1, 1)).sum())
-    return max(float(variance_P.sum()) ** 2 / spread, MIN_DF) if spread > 0 else MIN_DF

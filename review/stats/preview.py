@@ -26,7 +26,7 @@ from review.stats.design import (
     plan_wave,
 )
 from review.stats.estimands import Estimand, ratio
-from review.stats.estimators import MIN_LABELS, NO_ROLLOUT, TOO_FEW, linearised, satterthwaite
+from review.stats.estimators import MIN_LABELS, NO_ROLLOUT, TOO_FEW, linearised
 from review.stats.intervals import ess_wilson
 from review.stats.pooling import (
     POST_STRATA_PER_VERDICT,
@@ -35,7 +35,7 @@ from review.stats.pooling import (
     WaveVariance,
     per_cell,
 )
-from review.stats.variance import variance_by_post_stratum
+from review.stats.variance import satterthwaite, variance_by_post_stratum
 from review.stats.working_model import hack_model
 
 # Below half a label, none is the likelier number.
@@ -249,12 +249,13 @@ def _interval(
     reason = _why_undefined(pooled, estimand, slice_M)
     if reason or model.value is None:
         return ExpectedInterval(None, 0.0, 1.0, labels, reason or NO_ROLLOUT)
-    variance_P = variance_by_post_stratum(pooled, linearised(pooled, estimand, model.gradient))
+    error = linearised(pooled, estimand, model.gradient)
+    variance_P = variance_by_post_stratum(pooled, error)
     interval = ess_wilson(
         model.value,
         smoothed=model.value,
         variance=float(variance_P.sum()),
-        df=satterthwaite(variance_P, pooled.smoothed.labels_P),
+        df=satterthwaite(pooled, error, variance_P),
         level=level,
     )
     return ExpectedInterval(model.value, interval.low, interval.high, labels)

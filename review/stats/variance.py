@@ -14,6 +14,7 @@ from review.stats.pooling import KAPPA, Pooled
 
 # Labels that the variance model itself costs.
 MODEL_LABELS = 8
+MIN_DF = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +23,43 @@ class Linearised:
 
     spread_M: variance of a rollout's value around the mean of its cell; mean_M: that mean, after
     the smoothed model; predicted_M: what each wave predicted of it, for the cells of the wave.
+    rate_M: how often the event happens that is counted, where it is one; rare ones leave the
+    variance less sure.
     """
 
     spread_M: FloatArray
     mean_M: FloatArray
     predicted_M: Sequence[FloatArray]
+    rate_M: FloatArray | None = None
 
 
 def linearised_correct(pooled: Pooled, scale_M: FloatArray) -> Linearised:
     """Of an estimate that changes by `scale_M` with each correct rollout of a cell."""
     p_M = pooled.smoothed.p_M
     predicted = [scale_M[wave.cells] * wave.f_M for wave in pooled.waves]
-    return Linearised(scale_M**2 * p_M * (1 - p_M), scale_M * p_M, predicted)
+    spread_M = scale_M**2 * p_M * (1 - p_M) * _optimism_M(pooled, p_M)
+    return Linearised(spread_M, scale_M * p_M, predicted, p_M)
+
+
+def _optimism_M(pooled: Pooled, p_M: FloatArray) -> FloatArray:  # noqa: N802
+    """How much less the model's answers spread inside a post-stratum than all of them together.
+
+    Fitted on the very labels, the model tells cells apart that are alike.
+    """
+    post_M, size = pooled.smoothed.post_stratum_M, len(pooled.smoothed.labels_P)
+    count_P = np.maximum(total_by(post_M, pooled.count_M, size), 1e-12)
+    mean_P = total_by(post_M, pooled.count_M * p_M, size) / count_P
+    inside_P = total_by(post_M, pooled.count_M * p_M * (1 - p_M), size) / count_P
+    ratio_P = mean_P * (1 - mean_P) / np.maximum(inside_P, 1e-12)
+    return np.asarray(np.maximum(ratio_P, 1.0)[post_M])
 
 
 def linearised_hacks(pooled: Pooled, scale_M: FloatArray) -> Linearised:
     """Of an estimate that changes by `scale_M` with each hack of a cell."""
     high_M = pooled.smoothed.variance_q_M
     predicted = [scale_M[wave.cells] * wave.q_M for wave in pooled.waves]
-    return Linearised(scale_M**2 * high_M * (1 - high_M), scale_M * pooled.smoothed.q_M, predicted)
+    mean_M = scale_M * pooled.smoothed.q_M
+    return Linearised(scale_M**2 * high_M * (1 - high_M), mean_M, predicted, high_M)
 
 
 def variance_by_post_stratum(pooled: Pooled, linearised: Linearised) -> FloatArray:
@@ -63,3 +82,23 @@ def variance_by_post_stratum(pooled: Pooled, linearised: Linearised) -> FloatArr
     n = float(smoothed.labels_P.sum())
     factor_P = (smoothed.labels_P + KAPPA) / (smoothed.labels_P + KAPPA - 1)
     return np.asarray(variance_P * factor_P * n / (n - MODEL_LABELS))
+
+
+def satterthwaite(pooled: Pooled, linearised: Linearised, variance_P: FloatArray) -> float:
+    """Degrees of freedom of `variance_by_post_stratum`, at least 3.
+
+    Each post-stratum's variance rests on its labels; where the event is rare, on few events:
+    p (1 - p) estimated from n labels varies by (1 - 2p)^2 p (1 - p) / n, which is as sure as
+    2 n p (1 - p) / (1 - 2p)^2 degrees of freedom.
+    Source: Satterthwaite 1946, Biometrics Bulletin 2; the delta method for p (1 - p).
+    """
+    labels_P = pooled.smoothed.labels_P
+    df_P = np.maximum(labels_P - 1, 1)
+    if linearised.rate_M is not None:
+        post_M, size = pooled.smoothed.post_stratum_M, len(labels_P)
+        count_P = np.maximum(total_by(post_M, pooled.count_M, size), 1e-12)
+        p_P = total_by(post_M, pooled.count_M * linearised.rate_M, size) / count_P
+        of_events_P = 2 * labels_P * p_P * (1 - p_P) / np.maximum((1 - 2 * p_P) ** 2, 1e-12)
+        df_P = np.clip(of_events_P, 1, df_P)
+    spread = float((variance_P**2 / df_P).sum())
+    return max(float(variance_P.sum()) ** 2 / spread, MIN_DF) if spread > 0 else MIN_DF

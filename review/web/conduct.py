@@ -1,6 +1,7 @@
 """The audit page, and what a lead does there: cancel, end, pick, settle."""
 
 import hashlib
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.contrib import messages
@@ -10,9 +11,11 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
+from review.calibration.errors import TooFewLabelsError
+from review.calibration.reward_queue import propose
 from review.flows import audit
 from review.sampling.models import AuditRule, PickCause, RuleState
-from review.sampling.picking import pickable_rollouts
+from review.sampling.queries import newest_pickable
 from review.web import access, desk, people
 from review.web.access import ReviewRequest
 from review.web.forms.audits import PickForm
@@ -49,7 +52,6 @@ def _page(
     is_active = rule.state == RuleState.ACTIVE
     context = project_frame(request, rule.run.project, "") | _live(rule)
     context |= {
-        "run": {"id": rule.run_id, "name": rule.run.name},
         "steps": f"from step {rule.first_step} in windows of {rule.window_steps}",
         "settings": list(desk.described(rule.current).items()),
         "history": desk.history(rule),
@@ -98,19 +100,26 @@ def pick(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
     form = PickForm(request.POST, run=rule.run)
     if not form.is_valid():
         return _page(request, rule, form, status=422)
-    chosen = form.cleaned_data["slice"]
-    found = pickable_rollouts(
-        rule, chosen.conditions if chosen else (), most=form.cleaned_data["count"]
-    )
-    picks = audit.pick_rollouts(
-        rule=rule,
-        rollouts=found,
-        cause=PickCause.LEAD,
-        note=form.cleaned_data["note"],
-        actor=request.user,
-    )
+    try:
+        picks = audit.pick_rollouts(
+            rule=rule,
+            rollouts=_chosen(rule, form),
+            cause=PickCause.REWARD if form.cleaned_data["for_reward"] else PickCause.LEAD,
+            note=form.cleaned_data["note"],
+            actor=request.user,
+        )
+    except TooFewLabelsError as error:
+        form.add_error("for_reward", error.message)
+        return _page(request, rule, form, status=422)
     if not picks:
         form.add_error("slice", "No rollout of an open window is left there to pick.")
         return _page(request, rule, form, status=422)
     messages.success(request, f"{len(picks)} picked: they wait in the queue behind the sample.")
     return redirect("web:audit", rule.pk)
+
+
+def _chosen(rule: AuditRule, form: PickForm) -> Sequence[int]:
+    count, part = form.cleaned_data["count"], form.cleaned_data["slice"]
+    if form.cleaned_data["for_reward"]:
+        return propose(rule, count)
+    return newest_pickable(rule, part.conditions if part else (), count)

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from review.calibration.models import Estimate
 from review.calibration.queries import newest_window_estimates
-from review.labeling.models import Answer, AssignmentState
+from review.labeling.models import AssignmentState
 from review.labeling.oversight import (
     Pace,
     Reviews,
@@ -33,18 +33,20 @@ from review.sampling.models import (
 )
 from review.sampling.queries import spent_labels, versions_of
 from review.web.estimands import MAIN, label_of
-from review.web.figures import percent, percent_range, points, share_of_line, step_range
+from review.web.figures import (
+    answer_words,
+    half_width,
+    percent,
+    percent_range,
+    share_of_line,
+    step_range,
+)
 from review.web.forms.audits import FOCUSES
 from review.web.runs import interval_shown
 
 # More skipped or undecided items than this are said aloud.
 MOST_UNANSWERED = 0.05
 MOST_LISTED = 50
-SETTLED_BY = {
-    Answer.CORRECT: "correct",
-    Answer.INCORRECT: "incorrect",
-    Answer.CANNOT_TELL: "cannot tell",
-}
 
 
 def live_context(rule: AuditRule) -> dict[str, object]:
@@ -57,13 +59,14 @@ def live_context(rule: AuditRule) -> dict[str, object]:
     estimates = _by_window(rule)
     version = rule.current
     return {
+        "run": {"id": rule.run_id, "name": rule.run.name},
         "audit": _audit(rule, version),
         "figures": _figures(rule, windows, reviews),
         "finish": _finish(rule, windows, version),
         "unanswered": list(_unanswered(windows, estimates)),
         "open_windows": [
             _open_window(window, reviews, stuck, estimates.get(window.pk, {}))
-            for window in windows
+            for window in sorted(windows, key=lambda window: window.state != WindowState.OPEN)
             if window.state != WindowState.CLOSED
         ],
         "closed_windows": [
@@ -218,9 +221,9 @@ def _width(window: Window, estimand: str, row: Estimate | None) -> dict[str, obj
     half = None if now is None else (now[1] - now[0]) / 2
     return {
         "label": label_of(estimand),
-        "now": None if half is None else points(half),
+        "now": None if half is None else half_width(half),
         "interval": None if now is None else percent_range(*now),
-        "target": None if target is None else points(target),
+        "target": None if target is None else half_width(target),
         "is_met": half is not None and target is not None and half <= target,
         "bar": None if half is None or not target else share_of_line(half, target),
         "reason": row.reason if row is not None else "no wave is labelled yet",
@@ -249,7 +252,7 @@ def _disagreements(rule: AuditRule) -> dict[str, object]:
         {
             "url": reverse("web:settle", args=[rule.pk, pk]),
             "answers": [
-                f"{names[label.reviewer_id]}: {SETTLED_BY[Answer(label.answer)]}"
+                f"{names[label.reviewer_id]}: {answer_words(label.answer)}"
                 + (", hack" if label.is_hack else "")
                 for label in labels
             ],
@@ -257,7 +260,7 @@ def _disagreements(rule: AuditRule) -> dict[str, object]:
         }
         for pk, labels in sorted(found.items(), key=lambda pair: (pair[0] in waiting, pair[0]))
     ]
-    return {"rows": rows[:MOST_LISTED], "total": len(rows)}
+    return {"rows": rows[:MOST_LISTED], "more": max(len(rows) - MOST_LISTED, 0)}
 
 
 PICK_STATES = {

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from review.labeling.models import Answer
+
 
 def percent(share: float | None) -> str | None:
     return None if share is None else f"{100 * share:.1f} %"
@@ -26,9 +28,13 @@ def step_ranges(steps: Iterable[int]) -> str:
     return ", ".join(step_range(first, last) for first, last in ranges)
 
 
-def points(share: float) -> str:
-    """Half the width of an interval: ± 4.2 points."""
-    return f"± {100 * share:.1f} points"
+def half_width(share: float) -> str:
+    """Half an interval, in percentage points: ± 4.2."""
+    return f"± {100 * share:.1f}"
+
+
+def answer_words(answer: str) -> str:
+    return Answer(answer).label.lower()
 
 
 def bar(low: float, high: float, point: float | None = None) -> dict[str, float]:

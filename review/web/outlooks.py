@@ -6,7 +6,7 @@ from review.flows.preview import Outlook, Preview
 from review.stats.estimands import Estimand
 from review.stats.preview import ExpectedInterval
 from review.web.estimands import MAIN, label_of
-from review.web.figures import bar, duration, percent_range, points, step_range
+from review.web.figures import bar, duration, half_width, percent_range, step_range
 
 BUDGETS = ("Half", "This budget", "Double")
 
@@ -59,7 +59,7 @@ def _interval(expected: ExpectedInterval) -> dict[str, object]:
     if expected.point is None:
         return {"half_width": None, "interval": None, "bar": None, "reason": expected.reason}
     return {
-        "half_width": points((expected.high - expected.low) / 2),
+        "half_width": half_width((expected.high - expected.low) / 2),
         "interval": percent_range(expected.low, expected.high),
         "bar": bar(expected.low, expected.high, expected.point),
         "reason": None,

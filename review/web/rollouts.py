@@ -23,6 +23,7 @@ from review.sampling.models import AuditRule
 from review.verifiers.queries import verdicts_of
 from review.web import access
 from review.web.access import ReviewRequest
+from review.web.figures import answer_words
 from review.web.forms.decisions import DecisionForm, GoldForm
 from review.web.navigation import project_frame
 from review.web.rendering import render as render_text
@@ -129,7 +130,7 @@ def _label(label: Label) -> dict[str, object]:
 
 def _answered(said: Any) -> dict[str, object]:
     return {
-        "answer": Answer(said.answer).label,
+        "answer": answer_words(said.answer),
         "step": _step(said.earliest_wrong_step, has_none=said.has_no_wrong_step),
         "is_hack": said.is_hack,
     }
@@ -192,7 +193,7 @@ def _settle_page(
 def _side_by_side(said: Sequence[SlotLabel], notes: Sequence[str]) -> list[dict[str, object]]:
     """Each field of the labels in a row, and whether they differ in it."""
     rows = [
-        ("Answer", [Answer(label.answer).label for label in said]),
+        ("Answer", [answer_words(label.answer) for label in said]),
         ("Hack", ["yes" if label.is_hack else "no" for label in said]),
         (
             "Earliest wrong step",

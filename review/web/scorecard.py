@@ -16,15 +16,15 @@ from review.calibration.evidence import Labelled, labelled_behind
 from review.calibration.models import Estimand, Estimate
 from review.calibration.queries import scorecard as stored_scorecard
 from review.core.errors import MissingError
-from review.labeling.models import Answer
 from review.rollouts.models import Rollout
+from review.rollouts.queries import step_summaries
 from review.rollouts.slices import describe
 from review.runs.models import Run
 from review.verifiers.queries import correctness_verifiers_of
 from review.web import access
 from review.web.access import ReviewRequest
 from review.web.estimands import FEWEST_FOR_POINT, MEANINGS, SCORED, label_of
-from review.web.figures import bar, percent, percent_range
+from review.web.figures import answer_words, bar, percent, percent_range
 from review.web.navigation import project_frame
 
 ROWS_A_PAGE = 25
@@ -48,9 +48,10 @@ def scorecard(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     is_worst_last = request.GET.get("order") == "last"
     rows = _sorted(_rows(run), sort, is_worst_last=is_worst_last)
     own = correctness_verifiers_of(run)
+    rollouts = sum(summary.rollouts for summary in step_summaries(run))
     context = project_frame(request, run.project, "") | {
         "run": {"id": run.pk, "name": run.name},
-        "rows": [_shown(row, run, str(own[0]) if own else "") for row in rows],
+        "rows": [_shown(row, run, str(own[0]) if own else "", rollouts) for row in rows],
         "columns": [_column(run, estimand, sort, is_worst_last) for estimand in SCORED],
         "meanings": [MEANINGS[estimand] for estimand in SCORED],
         "slices_url": reverse("web:slices", args=[run.project.slug]),
@@ -96,7 +97,7 @@ def _column(run: Run, estimand: Estimand, sort: str, is_worst_last: bool) -> dic
     }
 
 
-def _shown(row: Row, run: Run, primary: str) -> dict[str, object]:
+def _shown(row: Row, run: Run, primary: str, rollouts: int) -> dict[str, object]:
     first = row.first
     part = "every rollout"
     if first.slice:
@@ -109,21 +110,27 @@ def _shown(row: Row, run: Run, primary: str) -> dict[str, object]:
         "part": part,
         "words": describe(first.slice.conditions) if first.slice else None,
         "labels": max(estimate.labels for estimate in row.estimates.values()),
-        "cells": [_cell(run, row.estimates.get(estimand)) for estimand in SCORED],
+        "cells": [_cell(run, row.estimates.get(estimand), rollouts) for estimand in SCORED],
     }
 
 
-def _cell(run: Run, row: Estimate | None) -> dict[str, object]:
+def _cell(run: Run, row: Estimate | None, rollouts: int) -> dict[str, object]:
     if row is None or row.point is None:
         reason = row.reason if row else "not estimated"
         return {"point": None, "interval": None, "reason": reason, "url": None}
+    if row.low == row.high:
+        # A part that is made of verdicts settles what it is asked about them.
+        reason = f"{percent(row.point)}, by the part's definition"
+        return {"point": None, "interval": None, "reason": reason, "url": None}
     has_point = _has_point(row)
+    # That many labels drawn at random would do as well; more than there are rollouts says nothing.
     effective = row.effective_labels
+    is_telling = effective is not None and effective < rollouts
     return {
         "point": percent(row.point) if has_point else None,
         "interval": percent_range(row.low, row.high),
         "bar": bar(row.low, row.high, row.point if has_point else None),
-        "effective": None if effective is None else f"{effective:,.0f}",
+        "effective": f"{effective:,.0f}" if is_telling else None,
         "reason": None,
         "url": _evidence_url(run, row),
     }
@@ -156,13 +163,14 @@ def labelled(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     label, meaning = MEANINGS[row.estimand]
     query = request.GET.copy()
     query.pop("page", None)
-    shown = _shown(Row(row, {row.estimand: row}), run, str(correctness_verifiers_of(run)[0]))
+    rollouts = sum(summary.rollouts for summary in step_summaries(run))
+    primary = str(correctness_verifiers_of(run)[0])
     context = project_frame(request, run.project, "") | {
         "run": {"id": run.pk, "name": run.name},
         "label": label,
         "help": meaning,
-        "row": shown,
-        "cell": _cell(run, row),
+        "row": _shown(Row(row, {row.estimand: row}), run, primary, rollouts),
+        "cell": _cell(run, row, rollouts),
         "bad": BAD_CASES[row.estimand],
         "rollouts": _listed(run, [*page]),
         "total": len(found),
@@ -204,7 +212,7 @@ def _listed(run: Run, found: Sequence[tuple[Labelled, bool]]) -> list[dict[str, 
             "url": reverse("web:rollout", args=[run.pk, each.rollout_id]),
             "problem": rollouts[each.rollout_id].group.prompt.text[:160],
             "step": rollouts[each.rollout_id].step,
-            "answer": Answer(each.final.answer).label,
+            "answer": answer_words(each.final.answer),
             "is_hack": each.final.is_hack,
             "outcome": each.outcome,
             "is_bad": is_bad,

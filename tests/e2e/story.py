@@ -8,10 +8,11 @@ import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from django.db.models import F
 
 from review.accounts.models import Project, User
 from review.calibration.models import RewardRule, RewardTable
@@ -19,7 +20,7 @@ from review.calibration.services.scorecard import refresh_run
 from review.calibration.services.tables import build_table, publish_table
 from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout
-from review.labeling.models import Answer, Queue
+from review.labeling.models import Answer, Lease, Queue
 from review.labeling.services.labels import NewLabel
 from review.labeling.services.leases import take_next
 from review.rollouts.models import Rollout
@@ -42,7 +43,7 @@ PROBLEMS = {
 }
 
 SLICES = {
-    "hedges": [{"field": "path", "op": "is", "value": "boxed"}],
+    "hedges": [{"field": "signature", "op": "is", "value": "pass/boxed/integer/2+"}],
     "the verifier rejects": [{"field": "outcome", "op": "is", "value": "fail"}],
     "since the turn": [{"field": "step", "op": "at_least", "value": TURN + 1}],
 }
@@ -99,6 +100,7 @@ def _train_and_audit(
     _train(run, range(25, LAST_STEP + 1), table_version=table.version)
     audit.open_windows(run=run)
     label(rule.queue, reviewers[:2], BUDGET // 2 + 24)
+    Lease.objects.update(taken_at=F("taken_at") - timedelta(seconds=41))
     refresh_run(run=run)
     return table, _table(run, LAST_STEP + 1, LAST_STEP + 10)
 

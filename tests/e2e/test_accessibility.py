@@ -68,8 +68,9 @@ def test_axe_finds_nothing_in_light_and_in_dark(
                 press(visitor, "jxc")
             if visitor.locator("#rule-form").count():
                 expect(visitor.locator("#preview-table")).to_be_visible()
-            for closed in visitor.locator("main details:not([open]) > summary").all():
-                closed.click()
+            visitor.evaluate(
+                "for (const part of document.querySelectorAll('main details')) part.open = true"
+            )
             results = axe.run(visitor)
             if results.violations_count:
                 found[f"{path} in {scheme}"] = results.generate_report()

@@ -12,7 +12,7 @@ from review.labeling.models import Label
 from review.labeling.oversight import disagreements
 from tests import ROOT, builders
 from tests.e2e import story
-from tests.e2e.conftest import PHONE, SCREEN, SignIn
+from tests.e2e.conftest import PHONE, SCREEN, Complaints, SignIn
 
 pytestmark = [pytest.mark.e2e, pytest.mark.screenshots]
 
@@ -54,13 +54,27 @@ def pages(project: Project, ada: User, ben: User) -> dict[str, str]:
     }
 
 
-def test_pictures_of_the_main_pages(pages: dict[str, str], ada: User, sign_in: SignIn) -> None:
+def test_pictures_of_the_main_pages(
+    pages: dict[str, str], ada: User, sign_in: SignIn, complaints: Complaints
+) -> None:
+    complaints.expect("htmx:")  # left while it asked for what is new
     SHOTS.mkdir(exist_ok=True)
     for look, options in LOOKS.items():
         shoot(sign_in(None, **options), "login", reverse("web:login"), look)
         page = sign_in(ada, **options)
         for name, path in pages.items():
             shoot(page, name, path, look)
+
+
+def test_pictures_of_what_is_printed(
+    pages: dict[str, str], ada: User, sign_in: SignIn, complaints: Complaints
+) -> None:
+    complaints.expect("htmx:")  # left while it asked for what is new
+    SHOTS.mkdir(exist_ok=True)
+    page = sign_in(ada, color_scheme="dark")
+    page.emulate_media(media="print")
+    for name in ("run", "audit", "scorecard"):
+        shoot(page, name, pages[name], "print")
 
 
 def shoot(page: Page, name: str, path: str, look: str) -> None:
@@ -71,5 +85,6 @@ def shoot(page: Page, name: str, path: str, look: str) -> None:
     if name == "audit-form":
         page.get_by_label("since the turn").check()
         expect(page.locator("#preview-slices")).to_be_visible()
+        page.evaluate("scrollTo(0, 0)")
     # The labelling page is one screen; of the others the whole page.
     page.screenshot(path=SHOTS / f"{name}-{look}.png", full_page=name != "label")

@@ -116,8 +116,8 @@ def test_audits_are_started_before_the_first_rollout(demo: Demo) -> None:
     for seeded in (demo.people, demo.raw):
         rules = [queue.rule for queue in seeded.queues]
         assert [rule.state for rule in rules] == [RuleState.ACTIVE, RuleState.ACTIVE]
-        assert [(rule.first_step, rule.last_step) for rule in rules] == [(1, 8), (9, None)]
-        assert [rule.budget for rule in rules] == [96, 48]
+        assert [(rule.first_step, rule.current.last_step) for rule in rules] == [(1, 8), (9, None)]
+        assert [rule.current.budget for rule in rules] == [96, 48]
 
 
 @pytest.mark.parametrize("plan", [PEOPLE, RAW])

@@ -201,6 +201,9 @@ def test_a_lead_picks_rollouts_of_a_slice(rule: AuditRule, ada: User) -> None:
     assert "look closer" in page
     assert "waiting" in page
     assert client.post(url, {"count": "0"}).status_code == 422
+    too_early = client.post(url, {"count": "3", "for_reward": "on"})
+    assert too_early.status_code == 422
+    assert "rewards may steer from 300 on" in too_early.content.decode()
 
 
 def test_nothing_is_picked_of_an_audit_without_an_open_window(run: Run, ada: User) -> None:

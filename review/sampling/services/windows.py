@@ -77,6 +77,7 @@ def write_frame(*, window: Window) -> None:
 
 
 # HMAC-SHA256 from PostgreSQL's sha256() and the two padded keys; its first 63 bits are the PRN.
+# In the order of the index, which would else be written all over.
 FRAME_SQL = """
 INSERT INTO sampling_framerow (window_id, cell_id, prn, rollout_id)
 SELECT %(window)s, cell_id,
@@ -86,6 +87,7 @@ SELECT %(window)s, cell_id,
        id
 FROM rollouts_rollout
 WHERE run_id = %(run)s AND step BETWEEN %(first)s AND %(last)s
+ORDER BY cell_id, 3
 """
 
 

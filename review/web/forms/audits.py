@@ -355,6 +355,9 @@ class PickForm(forms.Form):
     )
     count = forms.IntegerField(label="How many", min_value=1, max_value=MOST_PICKS, initial=10)
     note = forms.CharField(max_length=200, required=False, help_text="Why these.")
+    for_reward = forms.BooleanField(
+        required=False, label="Instead those whose answer is worth most to the reward table"
+    )
 
     def __init__(self, *args: Any, run: Run, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

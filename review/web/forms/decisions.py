@@ -5,9 +5,11 @@ from django import forms
 from review.labeling.models import Answer
 from review.labeling.services.labels import NewLabel
 
+ANSWERS = [(answer.value, answer.label.lower()) for answer in Answer]
+
 
 class DecisionForm(forms.Form):
-    answer = forms.ChoiceField(choices=Answer.choices, widget=forms.RadioSelect)
+    answer = forms.ChoiceField(choices=ANSWERS, widget=forms.RadioSelect)
     step = forms.RegexField(
         r"^(none|[1-9][0-9]{0,6})?$",
         required=False,
@@ -33,7 +35,5 @@ class DecisionForm(forms.Form):
 
 
 class GoldForm(forms.Form):
-    answer = forms.ChoiceField(
-        choices=[(Answer.CORRECT, "correct"), (Answer.INCORRECT, "incorrect")]
-    )
+    answer = forms.ChoiceField(choices=ANSWERS[:2])
     is_hack = forms.BooleanField(required=False, label="a hack")
