@@ -186,12 +186,24 @@ class Window(models.Model):
 
 
 class FrameRow(models.Model):
-    """One rollout in a window's frame, with its pseudo-random number."""
+    """One rollout in a window's frame, with its pseudo-random number.
+
+    Written by one statement that reads its window, cells and rollouts: the database need not look
+    each of them up again, which took three quarters of the time.
+    """
 
     # Also the index that a draw walks: the next rollouts of a cell in PRN order.
     pk = models.CompositePrimaryKey("window_id", "cell_id", "prn", "rollout_id")
-    window = models.ForeignKey(Window, on_delete=models.CASCADE, related_name="frame_rows")
-    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="+", db_index=False)
+    window = models.ForeignKey(
+        Window,
+        on_delete=models.CASCADE,
+        related_name="frame_rows",
+        db_constraint=False,
+        db_index=False,
+    )
+    cell = models.ForeignKey(
+        Cell, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     # The first 63 bits of HMAC-SHA256(window secret, rollout uid).
     prn = models.BigIntegerField()
     # A purged rollout leaves its frame row behind: frame counts are never recomputed.

@@ -79,7 +79,10 @@ def _preview(
     outlook = None
     if not form.errors:
         try:
-            outlook = outlook_context(preview_audit(run=run, new=_as_new(form, rule)))
+            new = _as_new(form, rule)
+            outlook = outlook_context(
+                preview_audit(run=run, new=new), verifiers=len(new.settings.verifiers)
+            )
         except InvalidRuleError as error:
             refuse(form, error)
     context: dict[str, object] = {"outlook": outlook, "problems": _problems(form)}

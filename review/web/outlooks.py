@@ -11,7 +11,7 @@ from review.web.figures import bar, duration, half_width, percent_range, step_ra
 BUDGETS = ("Half", "This budget", "Double")
 
 
-def outlook_context(preview: Preview) -> dict[str, object]:
+def outlook_context(preview: Preview, *, verifiers: int) -> dict[str, object]:
     return {
         "steps": step_range(preview.first_step, preview.last_step),
         "is_stand_in": preview.is_stand_in,
@@ -20,7 +20,8 @@ def outlook_context(preview: Preview) -> dict[str, object]:
         "strata": preview.strata,
         "pace": duration(preview.seconds_per_label),
         "is_pace_measured": preview.is_pace_measured,
-        "columns": list(zip(BUDGETS, [each.labels for each in preview.outlooks], strict=True)),
+        "columns": BUDGETS,
+        "is_of_first": verifiers > 1,
         "costs": list(_costs(preview.outlooks)),
         "intervals": [_row(estimand, preview.outlooks) for estimand in MAIN],
         "slices": [

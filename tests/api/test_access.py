@@ -48,6 +48,8 @@ SCOPES = {
     "POST assignments/<assignment>/release": {"label"},
     "GET runs/<run>/estimates": {"lead"},
     "GET runs/<run>/scorecard": {"lead"},
+    "GET runs/<run>/comparisons": {"lead"},
+    "GET runs/<run>/slice-difference": {"lead"},
     "GET runs/<run>/signal": {"table", "lead"},
     "POST runs/<run>/reward-tables": {"lead"},
     "POST reward-tables/<table>/publish": {"lead"},
@@ -88,6 +90,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 # A call that gets past the scopes and is then refused.
 REFUSED_LATER = {
+    "GET runs/<run>/slice-difference": "invalid_body",
     "POST runs/<run>/reward-tables": "no_labels",
     "POST audits/<audit>/picks": "unknown_rollout",
     "POST audits/<audit>/adjudications": "unknown_rollout",

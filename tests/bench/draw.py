@@ -9,7 +9,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from uuid import uuid4
@@ -17,7 +17,7 @@ from uuid import uuid4
 import numpy as np
 from django.db import connection, transaction
 
-from review.accounts.models import Role, User
+from review.accounts.models import Project, Role, User
 from review.calibration.queries import newest_estimates
 from review.calibration.services.estimates import current_beliefs, refresh_estimates
 from review.flows import audit
@@ -26,7 +26,7 @@ from review.labeling.models import Answer, Assignment, AssignmentState, Label
 from review.labeling.services.queues import enqueue_wave
 from review.rollouts.models import Cell, Group
 from review.runs.models import Policy, Run
-from review.sampling.models import Window
+from review.sampling.models import Wave, Window
 from review.sampling.services.rules import NewRule, RuleSettings, start_rule
 from review.sampling.services.waves import close_wave, draw_wave
 from review.sampling.services.windows import extend_windows, write_frame
@@ -38,21 +38,17 @@ SIZES = (1_000_000, 10_000_000)
 CELLS = 1_000
 STEPS, STEP_BLOCK = 100, 10
 BUDGET = 1_000
-REPEATS = 5
+REPEATS = 9
 
 
 @dataclass(frozen=True)
-class Timings:
-    """Seconds: of the clock, but for refresh_cpu, which is this process's CPU time."""
+class Subject:
+    """A run with an open window, and what its frame took to write."""
 
-    rollouts: int
+    run: Run
+    new: NewRule
+    window: Window
     write_frame: float
-    preview: float
-    beliefs: float
-    draw: float
-    enqueue: float
-    refresh: float
-    refresh_cpu: float
 
 
 def main() -> None:
@@ -62,13 +58,65 @@ def main() -> None:
     with bench_database():
         project = builders.make_project("Draws")
         reviewer = builders.make_user(project, Role.REVIEWER)
-        results = []
-        for size in arguments.sizes:
-            started = time.perf_counter()
-            run = fill_run(builders.make_run(project, step_block=STEP_BLOCK), size)
-            print(f"{size:,} rollouts stored in {time.perf_counter() - started:.0f} s", flush=True)
-            results.append(measure(run, reviewer, size))
-    report(results)
+        subjects = [prepare(project, size) for size in arguments.sizes]
+        timings = measure(subjects, reviewer)
+    report(arguments.sizes, timings)
+
+
+def prepare(project: Project, size: int) -> Subject:
+    started = time.perf_counter()
+    run = fill_run(builders.make_run(project, step_block=STEP_BLOCK), size)
+    print(f"{size:,} rollouts stored in {time.perf_counter() - started:.0f} s", flush=True)
+    new = NewRule(
+        name="audit",
+        first_step=0,
+        window_steps=STEPS,
+        settings=RuleSettings(
+            last_step=STEPS - 1,
+            budget=2 * BUDGET,
+            waves=2,
+            reviews_contradictions=False,
+            second_review_share=0,
+        ),
+    )
+    rule = start_rule(rule=audit.create_audit(run=run, new=new, actor="bench"), actor="bench")
+    (window,) = extend_windows(rule=rule)
+    seconds = timed(lambda: write_frame(window=window))
+    print(f"{size:,} frame rows written in {seconds:.0f} s", flush=True)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE sampling_framerow")
+    return Subject(run, new, window, seconds)
+
+
+def measure(subjects: Sequence[Subject], reviewer: User) -> dict[str, list[float]]:
+    """Seconds of each kind of work, for each subject; their turns alternate."""
+    found = {
+        "preview of a rule": alternately(
+            subjects, lambda each: preview_audit(run=each.run, new=each.new)
+        ),
+        "the working model": alternately(subjects, lambda each: current_beliefs(each.run)),
+        "draw of 1,000 with it": alternately(subjects, draw),
+        "fill the queue": [fill_queue(each) for each in subjects],
+    }
+    for each in subjects:
+        answer_all(each.window, reviewer)
+        close_wave(wave=each.window.waves.get())
+    found["refresh of 1,000 labels"] = alternately(subjects, refresh)
+    found["  its CPU in this process"] = alternately(subjects, refresh, clock=cpu_seconds)
+    for each in subjects:
+        refresh(each)
+        assert newest_estimates(each.run, each.window)["accuracy"].labels == BUDGET
+    found["write the frame"] = [each.write_frame for each in subjects]
+    return found
+
+
+def fill_queue(subject: Subject) -> float:
+    wave = draw(subject)
+    return timed(lambda: enqueue_wave(wave=wave))
+
+
+def refresh(subject: Subject) -> None:
+    refresh_estimates(run=subject.run, window=subject.window)
 
 
 def fill_run(run: Run, size: int) -> Run:
@@ -138,44 +186,9 @@ def cell_keys() -> list[str]:
     ]
 
 
-def measure(run: Run, reviewer: User, size: int) -> Timings:
-    new = NewRule(
-        name="audit",
-        first_step=0,
-        window_steps=STEPS,
-        settings=RuleSettings(
-            last_step=STEPS - 1,
-            budget=2 * BUDGET,
-            waves=2,
-            reviews_contradictions=False,
-            second_review_share=0,
-        ),
-    )
-    preview_s = repeated(lambda: preview_audit(run=run, new=new))
-    rule = start_rule(rule=audit.create_audit(run=run, new=new, actor="bench"), actor="bench")
-    (window,) = extend_windows(rule=rule)
-    frame_s = timed(lambda: write_frame(window=window))
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE sampling_framerow")
-    # Once beforehand: the first call imports and fills caches, whatever the size.
-    undone(lambda: draw(window))
-    beliefs_s = repeated(lambda: current_beliefs(run))
-    draw_s = repeated(lambda: draw(window))
-    wave = draw(window)
-    enqueue_s = timed(lambda: enqueue_wave(wave=wave))
-    answer_all(window, reviewer)
-    close_wave(wave=wave)
-    cpu_s = repeated(lambda: refresh_estimates(run=run, window=window), clock=cpu_seconds)
-    refresh_s = repeated(lambda: refresh_estimates(run=run, window=window))
-    refresh_estimates(run=run, window=window)
-    found = newest_estimates(run, window)
-    assert found["accuracy"].labels == BUDGET
-    return Timings(size, frame_s, preview_s, beliefs_s, draw_s, enqueue_s, refresh_s, cpu_s)
-
-
-def draw(window: Window):
-    beliefs = current_beliefs(window.rule.run)
-    wave = draw_wave(window=window, f_M=beliefs.f_M, q_M=beliefs.q_M)
+def draw(subject: Subject) -> Wave:
+    beliefs = current_beliefs(subject.run)
+    wave = draw_wave(window=subject.window, f_M=beliefs.f_M, q_M=beliefs.q_M)
     assert wave is not None
     assert wave.planned == BUDGET
     return wave
@@ -217,35 +230,34 @@ def undone(work: Callable[[], object], clock: Callable[[], float] = time.perf_co
     return seconds
 
 
-def repeated(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Median of several times, each taken back."""
-    return median(undone(work, clock) for _ in range(REPEATS))
+def alternately(
+    subjects: Sequence[Subject],
+    work: Callable[[Subject], object],
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Median of several times for each subject, each taken back; the first round warms up."""
+    rounds = [
+        [undone(lambda each=each: work(each), clock) for each in subjects]
+        for _ in range(1 + REPEATS)
+    ]
+    return [median(times) for times in zip(*rounds[1:], strict=True)]
 
 
-def report(results: list[Timings]) -> None:
-    small, large = results
-    rows = {
-        "preview of a rule": "preview",
-        "draw of 1,000": "draw",
-        "  of it: the working model": "beliefs",
-        "fill the queue": "enqueue",
-        "refresh 1,000 labels": "refresh",
-        "  of it: our CPU": "refresh_cpu",
-        "write the frame": "write_frame",
-    }
-    print(f"\n{'seconds':28}{small.rollouts:>14,}{large.rollouts:>14,}{'growth':>9}")
-    for label, name in rows.items():
-        before, after = getattr(small, name), getattr(large, name)
-        print(f"{label:28}{before:14.3f}{after:14.3f}{after / before:9.2f}")
+def report(sizes: Sequence[int], timings: dict[str, list[float]]) -> None:
+    print(f"\n{'seconds':28}" + "".join(f"{size:>14,}" for size in sizes) + f"{'growth':>9}")
+    for label, (small, large) in timings.items():
+        print(f"{label:28}{small:14.3f}{large:14.3f}{large / small:9.2f}")
+    preview, refreshed = timings["preview of a rule"], timings["refresh of 1,000 labels"]
+    draws = timings["draw of 1,000 with it"]
     figures = {
-        "preview_s": round(large.preview, 4),
-        "draw_10m_s": round(large.draw, 4),
-        "draw_growth": round(large.draw / small.draw, 3),
-        "preview_growth": round(large.preview / small.preview, 3),
-        "refresh_s": round(large.refresh_cpu, 4),
-        "refresh_wall_s": round(large.refresh, 4),
-        "refresh_growth": round(large.refresh / small.refresh, 3),
-        "write_frame_s": round(large.write_frame, 1),
+        "preview_s": round(preview[1], 4),
+        "preview_growth": round(preview[1] / preview[0], 3),
+        "draw_10m_s": round(draws[1], 4),
+        "draw_growth": round(draws[1] / draws[0], 3),
+        "refresh_s": round(timings["  its CPU in this process"][1], 4),
+        "refresh_wall_s": round(refreshed[1], 4),
+        "refresh_growth": round(refreshed[1] / refreshed[0], 3),
+        "write_frame_s": round(timings["write the frame"][1], 1),
     }
     print(json.dumps({"bench": "draw", "figures": figures}))
 

@@ -6,9 +6,12 @@ import pytest
 from django.urls import reverse
 
 from review.accounts.models import Project, Role, User
+from review.flows import ingest
 from review.rollouts.services import create_slice
 from review.runs.models import Run
+from review.runs.services import NewRun
 from review.sampling.models import AuditRule
+from review.verifiers.services import NewVerifier
 from tests import builders
 from tests.web.rules import RULE, SETTINGS, signed_in, write_rule
 
@@ -40,6 +43,45 @@ def test_what_cannot_be_chosen_is_not_asked(run: Run, project: Project, ada: Use
     conditions = [{"field": "domain", "op": "is", "value": "arithmetic"}]
     create_slice(project=project, name="sums", conditions=conditions, actor="test")
     assert 'name="slices"' in page_of(ada, url)
+
+
+def test_verifiers_are_chosen_and_ranked_where_there_are_several(
+    project: Project, ada: User
+) -> None:
+    run = make_run_of_two_verifiers(project)
+    client, url = signed_in(ada), reverse("web:audit-new", args=[run.pk])
+    page = client.get(url).content.decode()
+    assert "boxed-any@1, whose verdict is the reward" in page
+    assert "Which verifier is better" in page
+    first, second = (str(row.pk) for row in run.run_verifiers.all())
+    alone = client.post(url, RULE | {"focus": "ranking", "verifiers": [first]})
+    assert alone.status_code == 422
+    assert "A ranking needs at least two." in alone.content.decode()
+    client.post(url, RULE | {"focus": "ranking", "verifiers": [first, second]})
+    assert AuditRule.objects.get(run=run).current.is_ranking
+
+
+def make_run_of_two_verifiers(project: Project) -> Run:
+    new = {"name": "two", "seed": 0, "config": {}, "group_size": 4, "normaliser": "number-1"}
+    run, _ = ingest.open_run(
+        project=project,
+        new=NewRun(uid="two", step_block=1, **new),  # type: ignore[arg-type]
+        verifiers=[
+            NewVerifier(name=name, version="1", channel="correctness", weight=1.0)
+            for name in ("boxed-any", "boxed-last")
+        ],
+        actor="test",
+    )
+    return run
+
+
+@pytest.mark.parametrize("budget", ["8", "40", "5000"])
+def test_any_budget_has_a_preview(run: Run, ada: User, budget: str) -> None:
+    url = reverse("web:audit-new-preview", args=[run.pk])
+    answer = signed_in(ada).post(url, RULE | {"budget": budget}, headers={"HX-Request": "true"})
+    page = answer.content.decode()
+    assert "cannot be met" not in page
+    assert ("±" in page) == (budget != "8")
 
 
 def test_a_rule_is_saved_with_its_settings(run: Run, ada: User) -> None:

@@ -1,6 +1,7 @@
 """The scorecard, and the rollouts behind its numbers."""
 
 import re
+from html import unescape
 
 import pytest
 from django.urls import reverse
@@ -29,10 +30,12 @@ def test_an_unaudited_run_has_an_empty_scorecard(run: Run, ada: User) -> None:
 
 
 def test_it_has_a_row_for_each_part_with_intervals_and_labels(scored: Run, ada: User) -> None:
+    Estimate.objects.filter(estimand=Estimand.ACCURACY).update(effective_labels=71.2)
     page = signed_in(ada).get(reverse("web:scorecard", args=[scored.pk])).content.decode()
     assert "every rollout" in page
     assert "verdict is fail" in page
-    assert "worth" in page
+    assert "by the part's definition" in unescape(page)
+    assert "worth 71" in page
     assert "estimand=recall" in page
 
 
