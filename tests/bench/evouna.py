@@ -24,13 +24,17 @@ from numpy.typing import NDArray
 
 from review.accounts.models import Role, User
 from review.calibration.queries import audited_windows, newest_estimates
+from review.calibration.services.estimates import current_beliefs, refresh_estimates
 from review.calibration.views import view_of
 from review.flows import audit, ingest
 from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingVerdict
 from review.labeling.models import PENDING, Answer, Assignment, AssignmentState, Label
+from review.labeling.services.queues import enqueue_wave
 from review.runs.models import Run
 from review.runs.services import NewPrompt, NewRun, store_prompts
-from review.sampling.models import Window, WindowState
+from review.sampling.models import Window
+from review.sampling.queries import open_wave
+from review.sampling.services.waves import close_wave, draw_wave
 from review.stats.design import COMPROMISE, RECALL_ONLY, Focus
 from review.stats.estimands import Estimand
 from review.stats.estimators import estimate_all
@@ -220,10 +224,13 @@ def audit_once(
         audit.start_audit(rule=rule, actor="bench")
         audit.open_windows(run=run)
         window = rule.windows.select_related("rule__run").get()
-        while window.state == WindowState.OPEN:
+        while wave := open_wave(window):
             answer_wave(window, reviewer, correct)
-            audit.advance_window(window=window)
-            window.refresh_from_db(fields=["state"])
+            close_wave(wave=wave)
+            beliefs = current_beliefs(run)
+            if drawn := draw_wave(window=window, f_M=beliefs.f_M, q_M=beliefs.q_M):
+                enqueue_wave(wave=drawn)
+        refresh_estimates(run=run, window=window)
         found: Result = {
             name: (row.point, row.low, row.high)
             for name, row in newest_estimates(run, window).items()
