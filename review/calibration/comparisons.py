@@ -56,7 +56,7 @@ def against_primary(run: Run, verifier: VerifierVersion) -> dict[Estimand, Diffe
     """
     audited = audited_windows(run, windows_for_run(run))
     view = view_of(run, audited, verifier=verifier)
-    if not audited or view.judged_share < 1:
+    if not audited or not view.is_judged:
         return None
     primary = view_of(run, audited)
     as_often = [len(a) // len(b) for a, b in zip(view.accepted, primary.accepted, strict=True)]

@@ -166,6 +166,12 @@ def label_set(audited: Sequence[AuditedWindow]) -> str:
     return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
 
 
+def estimated_runs(project: Project) -> list[UUID]:
+    """The project's runs that have estimates."""
+    rows = Estimate.objects.filter(run__project=project).values_list("run_id", flat=True)
+    return list(rows.distinct())
+
+
 def overdue_refreshes() -> list[UUID]:
     """Runs whose requested refresh has not come: its message was lost."""
     due = timezone.now() - timedelta(seconds=OVERDUE_S)

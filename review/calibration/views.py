@@ -21,13 +21,18 @@ from review.verifiers.queries import correctness_verifiers_of, late_verdict_coun
 class View:
     """Windows, the share of each of their cells in a slice, and the cells that a verifier accepts.
 
-    judged_share: of the windows' rollouts, how many the verifier has judged. An estimate needs all.
+    judged: of the windows' rollouts, how many the verifier has judged. An estimate needs all.
     """
 
     windows: list[Window]
     slices: list[FloatArray]
     accepted: list[BoolArray]
-    judged_share: float = 1.0
+    rollouts: int
+    judged: int
+
+    @property
+    def is_judged(self) -> bool:
+        return self.judged == self.rollouts
 
 
 def view_of(
@@ -47,11 +52,18 @@ def view_of(
     if verifier is not None and verifier not in own:
         return _seen_later(run, cells, audited, parts, verifier, conditions)
     accepted_M = cells.accepted_by(0 if verifier is None else own.index(verifier))
+    rollouts = _rollouts(audited)
     return View(
         windows=[window for window, _ in parts],
         slices=[inside_M for _, inside_M in parts],
         accepted=[np.tile(accepted_M, len(inside_M) // len(cells.ids)) for _, inside_M in parts],
+        rollouts=rollouts,
+        judged=rollouts,
     )
+
+
+def _rollouts(audited: Sequence[AuditedWindow]) -> int:
+    return sum(int(part.window.count_M.sum()) for part in audited)
 
 
 def both_slices(
@@ -117,7 +129,7 @@ def _seen_later(
     windows: list[Window] = []
     slices: list[FloatArray] = []
     accepted: list[BoolArray] = []
-    judged = frame = 0
+    judged = 0
     for part, (window, inside_M) in zip(audited, parts, strict=True):
         said = outcomes_of(verifier, part.rollouts)
         passed = {rollout for rollout, outcome in said.items() if outcome == Outcome.PASS}
@@ -126,8 +138,8 @@ def _seen_later(
         windows.append(refined)
         slices.append(np.tile(inside_M, 2))
         accepted.append(accepted_M)
-        judged, frame = judged + n, frame + int(part.window.count_M.sum())
-    return View(windows, slices, accepted, judged / frame if frame else 0.0)
+        judged += n
+    return View(windows, slices, accepted, _rollouts(audited), judged)
 
 
 def _passed(

@@ -185,6 +185,7 @@ def store_verdicts(
             for uid, verdict in verdicts
         ]
     )
+    transaction.on_commit(lambda: tasks.refresh_soon(str(run.pk)), robust=True)
 
 
 def _late_verdict(rollout: Rollout, verifier: VerifierVersion, said: IncomingVerdict) -> Verdict:

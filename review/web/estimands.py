@@ -36,7 +36,33 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         "Of the rollouts that the verifier rejects, the share that is right. It says nothing of "
         "those that it accepts.",
     ),
+    Estimand.WRONG_PROCESS: (
+        "Right answer, wrong process",
+        "Of the right answers whose steps reviewers judged, the share that is reached by a wrong "
+        "step. A verifier of answers cannot see it.",
+    ),
+    Estimand.ERROR_FOUND: (
+        "Earliest error found",
+        "Of the rollouts with a wrong step, the share whose earliest one the process verifier "
+        "names exactly.",
+    ),
+    Estimand.FAULTLESS_PASSED: (
+        "Faultless passed",
+        "Of the rollouts without a wrong step, the share that the process verifier calls so.",
+    ),
+    Estimand.PROCESS_F1: (
+        "Earliest-error F1",
+        "The harmonic mean of the two before it, as ProcessBench defines it: high only if both "
+        "are.",
+    ),
 }
+# What reviewers' earliest wrong steps tell.
+PROCESS = (
+    Estimand.WRONG_PROCESS,
+    Estimand.ERROR_FOUND,
+    Estimand.FAULTLESS_PASSED,
+    Estimand.PROCESS_F1,
+)
 # What a rule can aim at, and what a run is judged by.
 MAIN = (Estimand.RECALL, Estimand.FPR, Estimand.ACCURACY, Estimand.HACK_RATE)
 SCORED = (*MAIN[:2], Estimand.PRECISION, *MAIN[2:])

@@ -21,9 +21,9 @@ from review.rollouts.queries import step_summaries
 from review.rollouts.slices import describe
 from review.runs.models import Run
 from review.verifiers.queries import correctness_verifiers_of
-from review.web import access
+from review.web import access, comparisons
 from review.web.access import ReviewRequest
-from review.web.estimands import FEWEST_FOR_POINT, MEANINGS, SCORED, label_of
+from review.web.estimands import FEWEST_FOR_POINT, MEANINGS, PROCESS, SCORED, label_of
 from review.web.figures import answer_words, bar, percent, percent_range
 from review.web.navigation import project_frame
 
@@ -46,7 +46,8 @@ def scorecard(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     run = access.run_led(request.user, run_id)
     sort = request.GET.get("sort", "")
     is_worst_last = request.GET.get("order") == "last"
-    rows = _sorted(_rows(run), sort, is_worst_last=is_worst_last)
+    stored = stored_scorecard(run)
+    rows = _sorted(_rows(stored), sort, is_worst_last=is_worst_last)
     own = correctness_verifiers_of(run)
     rollouts = sum(summary.rollouts for summary in step_summaries(run))
     context = project_frame(request, run.project, "") | {
@@ -56,12 +57,15 @@ def scorecard(request: ReviewRequest, run_id: UUID) -> HttpResponse:
         "meanings": [MEANINGS[estimand] for estimand in SCORED],
         "slices_url": reverse("web:slices", args=[run.project.slug]),
     }
+    context |= comparisons.context(run, stored)
     return render(request, "web/scorecard.html", context)
 
 
-def _rows(run: Run) -> list[Row]:
+def _rows(stored: Sequence[Estimate]) -> list[Row]:
     grouped: dict[tuple[object, ...], Row] = {}
-    for estimate in stored_scorecard(run):
+    for estimate in stored:
+        if estimate.estimand in PROCESS:
+            continue
         key = estimate.verifier_id, estimate.slice_id, estimate.policy_id
         row = grouped.setdefault(key, Row(estimate))
         row.estimates[estimate.estimand] = estimate

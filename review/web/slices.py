@@ -11,8 +11,9 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from review.accounts.models import Project
 from review.core.errors import ReviewError
+from review.flows.slices import create_slice
 from review.rollouts.queries import slices_of
-from review.rollouts.services import create_slice, delete_slice
+from review.rollouts.services import delete_slice
 from review.rollouts.slices import LENGTH_EDGES, describe
 from review.web import access
 from review.web.access import ReviewRequest

@@ -100,6 +100,10 @@ def test_a_verifier_that_has_not_judged_everything_is_not_estimated(labelled: Ru
     rows = [row for row in scorecard(labelled) if row.verifier]
     assert {row.point for row in rows} == {None}
     assert {row.reason for row in rows} == {"it has judged 50 % of the windows' rollouts"}
+    judge_all(labelled)
+    refresh_run(run=labelled)
+    (later,) = {row.verifier for row in scorecard(labelled) if row.verifier}
+    assert value(scorecard(labelled), "recall", verifier=later).point == pytest.approx(1.0)
 
 
 def test_new_verdicts_leave_the_primary_verifiers_estimates_alone(labelled: Run) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from uuid import uuid4
 
 import pytest
 from django.urls import reverse
@@ -9,9 +10,15 @@ from django.urls import reverse
 from review.accounts.models import User
 from review.calibration.models import Estimand, Estimate
 from review.calibration.services.scorecard import refresh_run
+from review.flows import audit
+from review.flows.labels import commit_label
+from review.labeling.models import Answer
+from review.labeling.services.labels import NewLabel
+from review.labeling.services.leases import take_next
 from review.rollouts.services import create_slice
 from review.runs.models import Run
 from tests import builders
+from tests.calibration.test_scorecard import judge_all
 from tests.web.rules import signed_in
 
 
@@ -85,3 +92,34 @@ def test_a_number_that_is_not_there_is_not_found(scored: Run, ada: User) -> None
     client, url = signed_in(ada), reverse("web:labelled", args=[scored.pk])
     for query in ({}, {"estimand": "beauty"}, {"estimand": "recall", "slice": "x"}):
         assert client.get(url, query).status_code == 404
+
+
+def test_another_verifier_is_held_against_the_one_that_gives_the_reward(
+    scored: Run, ada: User
+) -> None:
+    url = reverse("web:scorecard", args=[scored.pk])
+    assert "Against the verifier" not in signed_in(ada).get(url).content.decode()
+    judge_all(scored, until=3)
+    assert "It has not judged every rollout" in signed_in(ada).get(url).content.decode()
+    judge_all(scored)
+    page = signed_in(ada).get(url).content.decode()
+    assert "boxed-any@2" in page
+    assert re.search(r"<strong>\+\d+\.\d</strong><span class=\"under\">\+\d+\.\d to", page)
+
+
+def test_what_steps_say_is_shown_once_they_are_labelled(run: Run, ben: User, ada: User) -> None:
+    rule = builders.open_audit(run, budget=64, waves=1)
+    while item := take_next(queue=rule.queue, reviewer=ben):
+        assert item.lease_token
+        commit_label(
+            assignment=item,
+            reviewer=ben,
+            token=item.lease_token,
+            client_key=uuid4(),
+            new=NewLabel(answer=Answer.CORRECT, has_no_wrong_step=True),
+        )
+    audit.advance_window(window=rule.windows.get())
+    refresh_run(run=run)
+    page = signed_in(ada).get(reverse("web:scorecard", args=[run.pk])).content.decode()
+    assert "Right answer, wrong process" in page
+    assert "As the policy gets stronger" in page

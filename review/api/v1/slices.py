@@ -12,10 +12,11 @@ from rest_framework.views import APIView
 from review.api.v1.auth import token_of
 from review.api.v1.body import decode
 from review.api.v1.schema import describe
+from review.flows.slices import create_slice
 from review.rollouts import slices
 from review.rollouts.models import Slice
 from review.rollouts.queries import slice_in_project, slices_of
-from review.rollouts.services import MOST_NAME, create_slice, delete_slice
+from review.rollouts.services import MOST_NAME, delete_slice
 
 FIELDS_IN_WORDS = "; ".join(f"{name}: {', '.join(f.ops)}" for name, f in slices.FIELDS.items())
 

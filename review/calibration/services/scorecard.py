@@ -1,5 +1,6 @@
 """The verifier scorecard: every verifier on every slice, refreshed when answers change."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -49,14 +50,28 @@ def refresh_scorecard(*, run: Run) -> None:
     if not audited:
         return
     digest = label_set(audited)
+    own = correctness_verifiers_of(run)
     for scope, conditions in _scopes(run):
-        known = Estimate.objects.filter(
-            run=run, window=None, label_set=digest, answers=AnswersUsed.FINAL
-        )
-        if known.filter(**{"verifier": None, "slice": None, "policy": None} | scope).exists():
+        verifier = scope.get("verifier")
+        if verifier in (None, *own) and _is_stored(run, scope, digest):
             continue
-        view = view_of(run, audited, verifier=scope.get("verifier"), conditions=conditions)
-        _store(run, view, digest, scope)
+        view = view_of(run, audited, verifier=verifier, conditions=conditions)
+        # A later verifier's estimates change with its verdicts too.
+        basis = digest if verifier in (None, *own) else _with_verdicts(digest, view)
+        if not _is_stored(run, scope, basis):
+            _store(run, view, basis, scope)
+
+
+def _is_stored(run: Run, scope: Mapping[str, Any], digest: str) -> bool:
+    whole: dict[str, Any] = {"verifier": None, "slice": None, "policy": None}
+    known = Estimate.objects.filter(
+        run=run, window=None, label_set=digest, answers=AnswersUsed.FINAL
+    )
+    return known.filter(**(whole | dict(scope))).exists()
+
+
+def _with_verdicts(digest: str, view: View) -> str:
+    return hashlib.sha256(f"{digest} {view.judged}".encode()).hexdigest()
 
 
 def _scopes(run: Run) -> Iterator[tuple[dict[str, Any], Conditions]]:
@@ -76,8 +91,9 @@ def _scopes(run: Run) -> Iterator[tuple[dict[str, Any], Conditions]]:
 
 def _store(run: Run, view: View, digest: str, scope: Mapping[str, Any]) -> None:
     results: Mapping[Estimand, Result]
-    if view.judged_share < 1:
-        reason = f"it has judged {100 * view.judged_share:.0f} % of the windows' rollouts"
+    if not view.is_judged:
+        share = view.judged / view.rollouts
+        reason = f"it has judged {100 * share:.0f} % of the windows' rollouts"
         results = {e: undefined(e, 0, reason, LEVEL) for e in Estimand}
     else:
         results = estimate_all(view.windows, slices=view.slices, accepted=view.accepted)

@@ -88,8 +88,8 @@ def _gap(audited: Sequence[AuditedWindow]) -> Iterator[Reason]:
         yield _reason(
             "gap",
             state,
-            f"Since {first.source} the gap between reward and true accuracy has changed by "
-            f"{_points(reward - accuracy.point)} ({_points(low)} to {_points(high)}).",
+            f"Since {_steps(first)} the gap between reward and true accuracy has changed by "
+            f"{_points(reward - accuracy.point)} ({_range(low, high)}).",
         )
 
 
@@ -104,13 +104,13 @@ def _rewarded(part: AuditedWindow, result: dict[Estimand, Estimate]) -> Iterator
         yield _reason(
             "precision",
             SignalState.HOLD,
-            f"In {part.source} at most {_percent(precision.high)} of what is rewarded is right.",
+            f"In {_steps(part)} at most {_percent(precision.high)} of what is rewarded is right.",
         )
     accepted = _accepted_share(part)
     if hacks.point is not None and hacks.low > HACKS_TO_WATCH * accepted > 0:
         yield _watch(
             "hacks",
-            f"In {part.source} at least {_percent(hacks.low / accepted)} of what is rewarded "
+            f"In {_steps(part)} at least {_percent(hacks.low / accepted)} of what is rewarded "
             "is made to please a checker.",
         )
 
@@ -130,7 +130,7 @@ def _drift(
             yield _watch(
                 f"drift_{estimand}",
                 f"Over {trend.windows} windows {name}: {_points(10 * trend.point)} in ten steps "
-                f"({_points(10 * trend.low)} to {_points(10 * trend.high)}).",
+                f"({_range(10 * trend.low, 10 * trend.high)}).",
             )
 
 
@@ -146,7 +146,7 @@ def _model(part: AuditedWindow) -> Iterator[Reason]:
         side = "more" if residual.z > 0 else "fewer"
         yield _watch(
             "model",
-            f"The newest wave of {part.source} found {side} right answers than the labels before "
+            f"The newest wave of {_steps(part)} found {side} right answers than the labels before "
             f"it let expect: {_points(share)}, {abs(residual.z):.1f} standard errors.",
         )
 
@@ -198,3 +198,12 @@ def _percent(share: float) -> str:
 
 def _points(share: float) -> str:
     return f"{100 * share:+.1f} points"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def _steps(part: AuditedWindow) -> str:
+    first, last = part.source.first_step, part.source.last_step
+    return f"step {first}" if first == last else f"steps {first} to {last}"
