@@ -132,6 +132,14 @@ def store_steps(run: Run, steps: Sequence[int], groups: int = 8) -> None:
         ingest.finish_step(run=run, step=step)
 
 
+def make_stored_run(project: Project, *, groups: int = 20) -> Run:
+    """A run whose first two steps are in."""
+    run = make_run(project)
+    store_steps(run, [1, 2], groups=groups)
+    run.refresh_from_db()
+    return run
+
+
 def make_audit(run: Run, **changes: Any) -> AuditRule:
     """A draft over the steps that `store_steps` fills; one reviewer is enough for it."""
     new: dict[str, Any] = {

@@ -20,9 +20,7 @@ def test_a_run_that_nobody_has_audited_has_nothing_to_compare(caller: Caller, ru
 
 def test_a_later_verifier_is_held_against_the_primary(project: Project, ben: User) -> None:
     caller = Caller(builders.make_token(project, "lead"))
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=20)
-    run.refresh_from_db()
+    run = builders.make_stored_run(project)
     builders.label_audit(builders.open_audit(run, budget=80, waves=2), ben)
     judge_all(run)
     (against,) = caller.get(f"runs/{run.pk}/comparisons").json()["against_primary"]

@@ -17,9 +17,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def labelled(project: Project, ben: User) -> Run:
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=20)
-    run.refresh_from_db()
+    run = builders.make_stored_run(project)
     builders.label_audit(builders.open_audit(run, budget=80, waves=2), ben)
     return run
 

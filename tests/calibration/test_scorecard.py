@@ -20,10 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def run(project: Project) -> Run:
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=20)
-    run.refresh_from_db()
-    return run
+    return builders.make_stored_run(project)
 
 
 @pytest.fixture

@@ -17,10 +17,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def run(project: Project) -> Run:
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=40)
-    run.refresh_from_db()
-    return run
+    return builders.make_stored_run(project, groups=40)
 
 
 def preview(run: Run, *, first_step: int = 1, **changes: object) -> Preview:

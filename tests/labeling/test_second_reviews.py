@@ -33,9 +33,7 @@ def fay(project: Project) -> User:
 
 
 def open_rule(project: Project, **changes: object) -> AuditRule:
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=8)
-    run.refresh_from_db()
+    run = builders.make_stored_run(project, groups=8)
     wanted = {"reviews_contradictions": True, "budget": 16, "waves": 1} | changes
     return builders.open_audit(run, **wanted)
 
@@ -261,9 +259,7 @@ def items_answer(item: Assignment) -> Answer:
 def test_gold_is_mixed_in_and_counts_for_nothing_but_the_reviewer(
     project: Project, ben: User, eve: User
 ) -> None:
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=16)
-    run.refresh_from_db()
+    run = builders.make_stored_run(project, groups=16)
     for rollout in run.rollouts.filter(step=2)[:6]:
         is_right = rollout.messages[-1]["content"] in builders.RESPONSES[:2]
         answer = Answer.CORRECT if is_right else Answer.INCORRECT
@@ -279,9 +275,7 @@ def test_gold_is_mixed_in_and_counts_for_nothing_but_the_reviewer(
 
 
 def test_gold_does_not_hold_a_wave_up(project: Project, ben: User) -> None:
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=16)
-    run.refresh_from_db()
+    run = builders.make_stored_run(project, groups=16)
     for rollout in run.rollouts.filter(step=2)[:6]:
         mark_gold(rollout=rollout, answer=Answer.CORRECT, actor="ada")
     rule = builders.open_audit(run, budget=32, waves=1, gold_share=0.1, last_step=1)
@@ -297,9 +291,7 @@ def test_gold_is_correct_or_incorrect(rule: AuditRule) -> None:
 def test_a_reviewer_is_not_served_gold_that_they_labelled(
     project: Project, ben: User, eve: User
 ) -> None:
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=8)
-    run.refresh_from_db()
+    run = builders.make_stored_run(project, groups=8)
     rule = builders.open_audit(run, budget=16, waves=2, gold_share=0.5)
     first = items.take(rule.queue, ben)
     items.commit(first, ben)

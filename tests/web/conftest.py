@@ -8,7 +8,4 @@ from tests import builders
 @pytest.fixture
 def run(project: Project) -> Run:
     """Two steps of eighty rollouts."""
-    run = builders.make_run(project)
-    builders.store_steps(run, [1, 2], groups=20)
-    run.refresh_from_db()
-    return run
+    return builders.make_stored_run(project)
