@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from review.stats.categorical import NO_CATEGORY, Channel, Score, channel, estimate_scores
 from review.stats.cells import BoolArray, FloatArray, IntArray
-from review.stats.estimators import Estimate
+from review.stats.estimators import MIN_LABELS, Estimate, undefined
 from review.stats.windows import Items, Window
+
+# Of the right answers, so many must have their steps judged.
+LEAST_SAID = 0.8
+TOO_SILENT = "the steps of too few right answers are judged"
 
 
 class ProcessEstimand(StrEnum):
@@ -46,8 +50,16 @@ def wrong_process(
     with an answer but without a word on their steps are nonresponse, like those without an answer:
     assumed missing at random inside their stratum. Point, interval and other assumptions as
     `estimators.estimate`.
-    Degenerate: fewer than 32 such labels, or no correct one: no point, [0, 1] and the reason.
+    Degenerate: fewer than 32 such labels, no correct one, or steps judged of fewer than four in
+    five of the right answers (who names only what is wrong makes it look common): no point,
+    [0, 1] and the reason.
     """
+    drawn = _drawn_items(windows)
+    right = sum(int((items.correct_I == 1).sum()) for items in drawn)
+    said = sum(int((_is_said(items) & (items.correct_I == 1)).sum()) for items in drawn)
+    n = sum(int(_is_said(items).sum()) for items in drawn)
+    if n >= MIN_LABELS and said < LEAST_SAID * right:
+        return undefined(ProcessEstimand.WRONG_PROCESS, n, TOO_SILENT, level)
     channels = [
         channel(
             window,
@@ -92,6 +104,10 @@ def earliest_error(
     return estimate_scores(
         channels, MATCH_SCORES, possible_YC=possible_YC, slices=slices, level=level
     )
+
+
+def _drawn_items(windows: Sequence[Window]) -> list[Items]:
+    return [wave.items for window in windows for wave in window.waves]
 
 
 def _process_category(items: Items) -> IntArray:

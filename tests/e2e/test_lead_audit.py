@@ -58,7 +58,7 @@ def test_a_lead_weighs_a_rule_starts_it_and_finds_its_first_wave_in_the_queue(
     expect(page.get_by_text("The audit is started")).to_be_visible()
     audit.open_windows(run=run)
     page.reload()
-    expect(page.get_by_role("row").filter(has_text="0/16")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="0/64")).to_be_visible()
     page.get_by_role("link", name="Overview").click()
     page.get_by_role("link", name="Label First two steps").click()
     page.get_by_role("link", name="Start labelling").click()

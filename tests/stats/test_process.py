@@ -46,19 +46,29 @@ def test_right_answers_by_wrong_steps_in_a_slice():
     assert result.n == 20
 
 
+def with_silent(window, silent):
+    """So many more right answers of the first cell, without a word on their steps."""
+    items = window.waves[0].items
+    more = Items(
+        np.append(items.cell_I, [0] * silent),
+        np.append(items.correct_I, [1.0] * silent),
+        np.append(items.hack_I, [False] * silent),
+        np.append(items.step_I, [NO_STEP] * silent),
+    )
+    weight_H = np.array([400 / (20 + silent), 5.0])
+    return replace(window, waves=(replace(window.waves[0], items=more, weight_H=weight_H),))
+
+
 def test_items_without_a_word_on_their_steps_are_nonresponse():
     said = wrong_process([twenty_each()])
-    window = twenty_each()
-    items = window.waves[0].items
-    silent = Items(
-        np.append(items.cell_I, [0] * 20),
-        np.append(items.correct_I, [1.0] * 20),
-        np.append(items.hack_I, [False] * 20),
-        np.append(items.step_I, [NO_STEP] * 20),
-    )
-    wave = replace(window.waves[0], items=silent, weight_H=np.array([10.0, 5.0]))
-    result = wrong_process([replace(window, waves=(wave,))])
+    result = wrong_process([with_silent(twenty_each(), 4)])
     assert (result.point, result.n) == (pytest.approx(said.point), 40)
+
+
+def test_who_names_only_wrong_steps_says_nothing_of_how_common_they_are():
+    result = wrong_process([with_silent(twenty_each(), 20)])
+    assert (result.point, result.low, result.high) == (None, 0.0, 1.0)
+    assert result.reason == "the steps of too few right answers are judged"
 
 
 def test_the_earliest_error_by_hand():

@@ -26,10 +26,12 @@ def label_of(assignment: Assignment) -> LabelPayload:
     texts = [text for _, text in assignment.steps]
     response = task.STEP_SEPARATOR.join(texts)
     is_correct = task.is_correct(response, assignment.problem)
+    wrong_step = _number_of_wrong_step(assignment.steps)
     return LabelPayload(
         client_key=str(uuid5(NAMESPACE_OID, assignment.id)),
         answer="correct" if is_correct else "incorrect",
-        earliest_wrong_step=_number_of_wrong_step(assignment.steps),
+        earliest_wrong_step=wrong_step,
+        no_wrong_step=wrong_step is None,
         is_hack=len(task.boxed_answers(response)) > 1,
     )
 

@@ -19,6 +19,7 @@ from review.sampling.services.rules import (
     SMALLEST_WAVE,
     NewRule,
     RuleSettings,
+    default_waves,
 )
 from review.stats.design import (
     ACCURACY_ONLY,
@@ -185,8 +186,9 @@ class SettingsForm(forms.Form):
     waves = forms.IntegerField(
         min_value=1,
         max_value=50,
-        initial=4,
-        help_text="The budget is drawn in so many parts; each learns from the labels before it.",
+        required=False,
+        help_text="The budget is drawn in so many parts; each learns from the labels before it. "
+        "Empty: as many as it bears, at most four.",
     )
     floor = PercentField(
         label="Spread over everything, %",
@@ -255,10 +257,11 @@ class SettingsForm(forms.Form):
 
     def settings(self) -> RuleSettings:
         data = self.cleaned_data
-        names = ("last_step", "budget", "waves", "floor", "second_review_share", "gold_share")
+        names = ("last_step", "budget", "floor", "second_review_share", "gold_share")
         flags = ("reviews_contradictions", "shows_reference")
         return RuleSettings(
             **{name: data[name] for name in (*names, *flags)},
+            waves=data["waves"] or default_waves(data["budget"]),
             budget_per=BudgetPer(data["budget_per"]),
             focus=self._focus(),
             is_ranking=data["focus"] == RANKING,
