@@ -73,14 +73,6 @@ class Estimate(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=[
-                    *("run", "window", "verifier", "slice", "policy"),
-                    *("answers", "estimand", "label_set"),
-                ],
-                nulls_distinct=False,
-                name="estimate_once_per_label_set",
-            ),
             models.CheckConstraint(
                 condition=Q(low__gte=0, high__lte=1, low__lte=F("high")),
                 name="estimate_interval_in_order",

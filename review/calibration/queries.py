@@ -38,6 +38,8 @@ class AuditedWindow:
     """A window as the statistics read it, with the rollouts behind its items, in their order."""
 
     source: Window
+    # What the window's arrays over cells are about; the run may have got more since.
+    cells: RunCells
     window: stats.Window
     wave_rollouts: tuple[IntArray, ...]
     purposive_rollouts: IntArray
@@ -50,9 +52,11 @@ class AuditedWindow:
         return [int(rollout) for part in parts for rollout in part]
 
 
-def audited_windows(run: Run, windows: Sequence[Window]) -> list[AuditedWindow]:
+def audited_windows(
+    run: Run, windows: Sequence[Window], cells: RunCells | None = None
+) -> list[AuditedWindow]:
     """The windows with their closed waves, picks and final answers. Reads O(cells + draws) rows."""
-    cells = cells_of(run)
+    cells = cells or cells_of(run)
     waves = list(closed_waves(windows))
     answers = final_answers(windows)
     draws = _grouped(
@@ -78,6 +82,7 @@ def audited_windows(run: Run, windows: Sequence[Window]) -> list[AuditedWindow]:
         audited.append(
             AuditedWindow(
                 source=window,
+                cells=cells,
                 window=stats.Window(
                     frame=cells.frame,
                     count_M=cells.array(frame_counts(window)),
@@ -177,6 +182,23 @@ def overdue_refreshes() -> list[UUID]:
     due = timezone.now() - timedelta(seconds=OVERDUE_S)
     rows = RefreshRequest.objects.filter(requested_at__lt=due)
     return list(rows.values_list("run_id", flat=True))
+
+
+def is_newest(
+    run: Run,
+    estimand: str,
+    digest: str,
+    *,
+    answers: AnswersUsed = AnswersUsed.FINAL,
+    **scope: object,
+) -> bool:
+    """Whether the latest estimate of the scope is of these answers.
+
+    Not whether there is any: a label that is taken back leads back to an earlier set.
+    """
+    whole: dict[str, object] = {"window": None, "verifier": None, "slice": None, "policy": None}
+    rows = Estimate.objects.filter(run=run, answers=answers, estimand=estimand, **(whole | scope))
+    return rows.order_by("-pk").values_list("label_set", flat=True).first() == digest
 
 
 def newest_estimates(run: Run, window: Window | None = None) -> dict[str, Estimate]:

@@ -9,7 +9,6 @@ from review.calibration.errors import TooFewLabelsError
 from review.calibration.services.estimates import current_beliefs
 from review.labeling.queries import classes_in_queue
 from review.sampling.models import AuditRule, PickCause, Wave, WaveState, Window, WindowState
-from review.sampling.queries import cells_of
 
 # With fewer labels drawn by chance it did harm in simulation.
 FEWEST_DRAWN_LABELS = 300
@@ -40,8 +39,8 @@ def propose(rule: AuditRule, n: int) -> list[int]:
 
 def _worth(window: Window) -> list[tuple[float, int]]:
     """The worth of each class of the window, with a rollout of it, the most first."""
-    run = window.rule.run
-    cells, f_M = cells_of(run), current_beliefs(run).f_M
+    beliefs = current_beliefs(window.rule.run)
+    cells, f_M = beliefs.cells, beliefs.f_M
     queued = classes_in_queue(window.rule)
     members: dict[tuple[int, str], list[tuple[float, int, int]]] = defaultdict(list)
     for prompt_id, answer_class, cell_id, count, first in _classes(window):

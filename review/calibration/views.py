@@ -46,7 +46,7 @@ def view_of(
 
     A cell that the slice or a later verifier's verdicts cut through is split.
     """
-    cells = cells_of(run)
+    cells = audited[0].cells if audited else cells_of(run)
     own = correctness_verifiers_of(run)
     parts = [_sliced(run, cells, part, conditions) for part in audited]
     if verifier is not None and verifier not in own:
@@ -70,7 +70,7 @@ def both_slices(
     run: Run, audited: Sequence[AuditedWindow], first: Conditions, second: Conditions
 ) -> tuple[list[Window], list[FloatArray], list[FloatArray]]:
     """Windows whose cells neither slice cuts through any more, and both slices of them."""
-    cells = cells_of(run)
+    cells = audited[0].cells if audited else cells_of(run)
     windows: list[Window] = []
     in_first: list[FloatArray] = []
     in_second: list[FloatArray] = []

@@ -38,6 +38,7 @@ from review.sampling.services.rules import (
     NewRule,
     create_rule,
     finish_rule,
+    lock_rule,
     settle_rule,
     start_rule,
 )
@@ -90,11 +91,12 @@ def advance_window(*, window: Window) -> None:
     if window.waves.filter(state=WaveState.CLOSED).exists():
         # Before the window closes: whoever sees it closed finds the estimates. Also when no wave
         # was open: an earlier run may have been stopped here, or a label taken back and renewed.
-        refresh_estimates(run=window.rule.run, window=window)
-        refresh_estimates(run=window.rule.run)
         run_id = str(window.rule.run_id)
-        transaction.on_commit(lambda: tasks.refresh_soon(run_id), robust=True)
-    _draw_next_wave(window)
+        if refresh_estimates(run=window.rule.run, window=window):
+            transaction.on_commit(lambda: tasks.refresh_soon(run_id), robust=True)
+        refresh_estimates(run=window.rule.run)
+    if not is_spent(window):
+        _draw_next_wave(window)
     if open_wave(window) is None and is_spent(window):
         close_window(window=window)
 
@@ -106,6 +108,7 @@ def _draw_next_wave(window: Window) -> Wave | None:
         window=window,
         f_M=beliefs.f_M,
         q_M=beliefs.q_M,
+        cells=beliefs.cells,
         targets=None if window.targets else expected_half_widths(window, beliefs),
     )
     if wave is not None:
@@ -123,6 +126,7 @@ def cancel_wave(*, wave: Wave, actor: object) -> None:
 def end_window(*, window: Window, actor: object) -> None:
     """Close a window before its budget is used up; the wave that is open is in no estimate."""
     with transaction.atomic():
+        lock_rule(window.rule_id)
         wave = open_wave(window)
         if wave is not None:
             _give_up(wave, actor)
@@ -134,12 +138,14 @@ def end_window(*, window: Window, actor: object) -> None:
 def end_audit(*, rule: AuditRule, actor: object) -> None:
     """No further window or wave; what is estimated stays."""
     with transaction.atomic():
+        lock_rule(rule.pk)
         for window in rule.windows.filter(state=WindowState.OPEN):
             end_window(window=window, actor=actor)
         finish_rule(rule=rule, actor=actor)
 
 
 def _give_up(wave: Wave, actor: object) -> None:
+    lock_rule(wave.window.rule_id)
     Window.objects.select_for_update().get(pk=wave.window_id)
     withdraw_wave(wave=wave)
     give_up_wave(wave=wave, answered=answered_rollouts(wave), actor=actor)

@@ -36,6 +36,14 @@ def commit_label(
     return label, is_new
 
 
+def retract_label(*, queue: Queue, reviewer: User) -> Assignment:
+    """Take the reviewer's newest label back; what was estimated from it is estimated anew."""
+    with transaction.atomic():
+        assignment = services.retract_label(queue=queue, reviewer=reviewer)
+        _advance_when_answered(assignment)
+    return assignment
+
+
 def skip_item(
     *, assignment: Assignment, reviewer: User, token: UUID, reason: SkipReason, note: str = ""
 ) -> None:

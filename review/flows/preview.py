@@ -9,7 +9,7 @@ from review.calibration.services.estimates import Beliefs, current_beliefs
 from review.labeling.queries import seconds_per_label
 from review.rollouts.queries import counts_per_cell
 from review.runs.models import Run
-from review.sampling.queries import RunCells, Target, cells_of, target_of
+from review.sampling.queries import RunCells, Target, target_of
 from review.sampling.services.rules import (
     MOST_LABELS,
     SMALLEST_WAVE,
@@ -60,7 +60,8 @@ def preview_audit(*, run: Run, new: NewRule) -> Preview:
     """Refuses a rule that cannot be met, as creating it would. Reads counts per cell only."""
     check_rule(run=run, new=new)
     first, last, is_stand_in = _steps(run, new)
-    cells = cells_of(run)
+    beliefs = current_beliefs(run)
+    cells = beliefs.cells
     count_M = cells.array(counts_per_cell(run, first, last))
     target = target_of(
         run,
@@ -70,7 +71,6 @@ def preview_audit(*, run: Run, new: NewRule) -> Preview:
         first_step=first,
         last_step=last,
     )
-    beliefs = current_beliefs(run)
     measured = seconds_per_label(run.project)
     pace = measured or ASSUMED_SECONDS
     budgets = [new.settings.budget // 2, new.settings.budget, 2 * new.settings.budget]

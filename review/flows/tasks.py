@@ -8,7 +8,7 @@ from review.calibration.services.scorecard import refresh_run
 from review.celery import app
 from review.flows import audit
 from review.runs.models import Run
-from review.sampling.models import RuleState, Window, WindowState
+from review.sampling.models import RuleState, Window
 
 
 @app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
@@ -45,7 +45,5 @@ def sweep_task() -> None:
         .values_list("pk", flat=True)
     ):
         open_windows_task.delay(str(run_id))
-    for window_id in Window.objects.filter(state=WindowState.OPEN).values_list("pk", flat=True):
-        advance_window_task.delay(str(window_id))
     for run_id in overdue_refreshes():
         refresh_run_task.delay(str(run_id))

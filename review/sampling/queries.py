@@ -195,6 +195,12 @@ def closed_waves(windows: Sequence[Window]) -> QuerySet[Wave]:
     )
 
 
+def audited_windows_of(run: Run) -> list[Window]:
+    """Every window with a closed wave, of whichever rule."""
+    windows = Window.objects.filter(rule__run=run, waves__state=WaveState.CLOSED)
+    return list(windows.select_related("rule").distinct())
+
+
 def windows_for_run(run: Run) -> list[Window]:
     """Windows with closed waves that may be added up: no two of them share a step.
 
@@ -224,6 +230,24 @@ def draws_of(wave: Wave) -> list[Draw]:
 def versions_of(rule: AuditRule) -> QuerySet[RuleVersion]:
     versions = rule.versions.order_by("-number")
     return versions.prefetch_related("verifiers__verifier", "slices", "reviewers")
+
+
+def missing_windows(rule: AuditRule) -> set[int]:
+    """Numbers of windows that have rollouts and are not made yet.
+
+    A run may skip steps, and a window without rollouts is none. What a run that is over sent of a
+    step that it never completed is in no window.
+    """
+    steps = rule.run.step_summaries.filter(step__gte=rule.first_step)
+    if rule.current.last_step is not None:
+        steps = steps.filter(step__lte=rule.current.last_step)
+    if not rule.run.is_running:
+        steps = steps.filter(step__lte=rule.run.completed_step)
+    numbers = {
+        (step - rule.first_step) // rule.window_steps
+        for step in steps.values_list("step", flat=True)
+    }
+    return numbers - set(rule.windows.values_list("number", flat=True))
 
 
 def open_wave(window: Window) -> Wave | None:

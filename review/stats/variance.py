@@ -15,6 +15,7 @@ from review.stats.pooling import KAPPA, Pooled
 # Labels that the variance model itself costs.
 MODEL_LABELS = 8
 MIN_DF = 3.0
+LEAST_DF_OF_EVENTS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def satterthwaite(pooled: Pooled, linearised: Linearised, variance_P: FloatArray
 
     Each post-stratum's variance rests on its labels; where the event is rare, on few events:
     p (1 - p) estimated from n labels varies by (1 - 2p)^2 p (1 - p) / n, which is as sure as
-    2 n p (1 - p) / (1 - 2p)^2 degrees of freedom.
+    2 n p (1 - p) / (1 - 2p)^2 degrees of freedom. Few events take them down to 10 and no further:
+    Wilson's interval leans away from 0 by itself; with fewer it covered 98 % at twice the width.
     Source: Satterthwaite 1946, Biometrics Bulletin 2; the delta method for p (1 - p).
     """
     labels_P = pooled.smoothed.labels_P
@@ -99,6 +101,11 @@ def satterthwaite(pooled: Pooled, linearised: Linearised, variance_P: FloatArray
         count_P = np.maximum(total_by(post_M, pooled.count_M, size), 1e-12)
         p_P = total_by(post_M, pooled.count_M * linearised.rate_M, size) / count_P
         of_events_P = 2 * labels_P * p_P * (1 - p_P) / np.maximum((1 - 2 * p_P) ** 2, 1e-12)
-        df_P = np.clip(of_events_P, 1, df_P)
+        of_events = _total_df(variance_P, np.clip(of_events_P, 1, df_P))
+        return min(_total_df(variance_P, df_P), max(of_events, LEAST_DF_OF_EVENTS))
+    return _total_df(variance_P, df_P)
+
+
+def _total_df(variance_P: FloatArray, df_P: FloatArray) -> float:
     spread = float((variance_P**2 / df_P).sum())
     return max(float(variance_P.sum()) ** 2 / spread, MIN_DF) if spread > 0 else MIN_DF

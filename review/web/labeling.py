@@ -20,7 +20,6 @@ from review.labeling.queries import (
     labels_by,
     progress_of,
 )
-from review.labeling.services import labels as label_services
 from review.labeling.services import leases
 from review.sampling.models import RuleState, WindowState
 from review.web import access
@@ -111,7 +110,7 @@ def label_skip(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
 @login_required
 def label_undo(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
     found = access.queue_reviewed(request.user, queue_id)
-    label_services.retract_label(queue=found, reviewer=request.user)
+    labels.retract_label(queue=found, reviewer=request.user)
     if not request.htmx:
         messages.success(request, "Your last label is taken back: label the item again.")
     return _to_next(found)

@@ -155,7 +155,12 @@ def import_run(answers: list[evouna.Completion]) -> tuple[Run, User]:
             step_block=1,
         ),
         verifiers=[
-            NewVerifier(name="alias-contained", version="1", channel="correctness", weight=1.0)
+            NewVerifier(
+                name="alias-contained",
+                version=evouna.VERIFIER.version,
+                channel="correctness",
+                weight=1.0,
+            )
         ],
         actor="bench",
     )
@@ -188,7 +193,7 @@ def import_run(answers: list[evouna.Completion]) -> tuple[Run, User]:
                     verdicts=[
                         IncomingVerdict(
                             verifier="alias-contained",
-                            version="1",
+                            version=evouna.VERIFIER.version,
                             outcome=a.verdict.outcome,
                             path=a.verdict.path,
                             form=a.verdict.form,

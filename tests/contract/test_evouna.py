@@ -77,7 +77,7 @@ def import_run(client: AssayClient, answers: list[evouna.Completion]) -> str:
             uid="evouna-tq",
             name="TriviaQA, five systems",
             seed=0,
-            verifiers=(VerifierPayload(name="alias-contained", version="1"),),
+            verifiers=(VerifierPayload(name="alias-contained", version=evouna.VERIFIER.version),),
             normaliser="squad-1",
             group_size=5,
             config={},
@@ -119,7 +119,7 @@ def rollout_payload(answer: evouna.Completion) -> RolloutPayload:
         verdicts=(
             VerdictPayload(
                 verifier="alias-contained",
-                version="1",
+                version=evouna.VERIFIER.version,
                 outcome=verdict.outcome,
                 score=verdict.score,
                 extracted=verdict.extracted,

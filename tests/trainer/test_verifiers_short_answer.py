@@ -156,3 +156,18 @@ def test_human_judged_answers_give_the_measured_rates(
         for truth in (True, False)
     ]
     assert [round(rate, 3) for rate in rates] == [recall, fpr]
+
+
+@pytest.mark.parametrize(
+    ("response", "path"),
+    [
+        ("It was Sir Walter Scott", "alias"),
+        ("Walter, I think", "most"),
+        ("Sir Anybody", "part"),
+        ("Lord Byron", "none"),
+        ("", "none"),
+    ],
+)
+def test_the_path_says_how_near_a_rejected_answer_comes(response: str, path: str) -> None:
+    references = ("Walter Scott",) if path != "part" else ("Sir Walter Scott of Abbotsford",)
+    assert verdict_on(response, *references).path == path

@@ -69,7 +69,7 @@ class AliasContained:
     """Passes when the normalised answer contains a normalised reference alias."""
 
     name: ClassVar[str] = "alias-contained"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     channel: ClassVar[str] = "correctness"
     normaliser: ClassVar[str] = "squad-1"
 
@@ -83,7 +83,7 @@ class ExactMatch:
     """Passes when the normalised answer equals a normalised reference alias."""
 
     name: ClassVar[str] = "exact-match"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     channel: ClassVar[str] = "correctness"
     normaliser: ClassVar[str] = "squad-1"
 
@@ -103,12 +103,25 @@ def _verify_short(item: Item, *, whole: bool) -> Verdict:
         outcome=outcome if aliases else Outcome.UNDECIDED,
         score=None,
         extracted=item.response.strip() if answer else None,
-        path="alias" if is_contained else "none",
+        path="alias" if is_contained else _nearest(answer, aliases),
         form=_length_form(answer),
         candidates=1 if answer else 0,
         seconds=perf_counter() - started,
         detail="" if aliases else "the prompt has no reference",
     )
+
+
+def _nearest(answer: str, aliases: Sequence[str]) -> str:
+    """How many words of the nearest alias occur in an answer that contains none whole.
+
+    "most": at least half; "part": some; "none". A right answer in other words often has most.
+    """
+    words = set(answer.split())
+    shares = [
+        sum(word in words for word in alias.split()) / len(alias.split()) for alias in aliases
+    ]
+    nearest = max(shares, default=0.0)
+    return "most" if nearest >= 0.5 else "part" if nearest > 0 else "none"
 
 
 def _length_form(answer: str) -> str:

@@ -100,10 +100,6 @@ class Migration(migrations.Migration):
             model_name='estimate',
             index=models.Index(fields=['run', 'window', 'verifier', 'slice', 'policy', 'estimand', '-id'], name='estimate_newest'),
         ),
-        migrations.AddConstraint(
-            model_name='estimate',
-            constraint=models.UniqueConstraint(fields=('run', 'window', 'verifier', 'slice', 'policy', 'answers', 'estimand', 'label_set'), name='estimate_once_per_label_set', nulls_distinct=False),
-        ),
         migrations.AddField(
             model_name='refreshrequest',
             name='run',

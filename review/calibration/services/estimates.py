@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db import transaction
+from django.db import connection, transaction
 
 from review.calibration.models import Estimate, RefreshRequest
-from review.calibration.queries import audited_windows, label_set
+from review.calibration.queries import audited_windows, is_newest, label_set
 from review.runs.models import Run
-from review.runs.services import lock_run
 from review.sampling.models import Window
-from review.sampling.queries import cells_of, frame_counts, target_of, windows_for_run
+from review.sampling.queries import RunCells, cells_of, frame_counts, target_of, windows_for_run
 from review.stats.cells import FloatArray
 from review.stats.design import Focus
+from review.stats.estimands import Estimand
 from review.stats.estimators import Estimate as Result
 from review.stats.estimators import estimate_all
 from review.stats.intervals import monitor
@@ -28,20 +28,22 @@ from review.stats.working_model import fit_working_model, hack_model
 class Beliefs:
     """The working and the hack model over all the run's cells, from all labels there are."""
 
+    cells: RunCells
     f_M: FloatArray
     q_M: FloatArray
 
 
 def current_beliefs(run: Run) -> Beliefs:
     cells = cells_of(run)
-    counts = [part.window.labels() for part in audited_windows(run, _all_windows(run))]
+    audited = audited_windows(run, _all_windows(run), cells)
+    counts = [part.window.labels() for part in audited]
     zero_M = np.zeros(len(cells.ids))
     known = sum(counts, Counts(zero_M, zero_M, zero_M, zero_M))
     f_M = fit_working_model(cells.frame, labelled_M=known.answered_M, correct_M=known.correct_M).f_M
     q_M = hack_model(
         cells.frame, f_M=f_M, wrong_accepted_M=known.wrong_or_hack_M, hacks_M=known.hacks_M
     )
-    return Beliefs(f_M, q_M)
+    return Beliefs(cells, f_M, q_M)
 
 
 def _all_windows(run: Run) -> list[Window]:
@@ -50,8 +52,7 @@ def _all_windows(run: Run) -> list[Window]:
 
 def expected_half_widths(window: Window, beliefs: Beliefs) -> dict[str, float]:
     """What the window's whole budget should give: the targets of its monitor intervals."""
-    run, version = window.rule.run, window.rule.current
-    cells = cells_of(run)
+    run, version, cells = window.rule.run, window.rule.current, beliefs.cells
     target = target_of(
         run,
         cells,
@@ -86,16 +87,20 @@ def request_refresh(*, run_id: str) -> bool:
     return is_new
 
 
+def lock_estimates(run: Run) -> None:
+    """One refresh of a run at a time. Not the run's row: rollouts come in meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [str(run.pk)])
+
+
 @transaction.atomic
 def refresh_estimates(*, run: Run, window: Window | None = None) -> list[Estimate]:
     """Store the estimates of one window, or of the whole run, unless these labels' are stored."""
-    run = lock_run(run)
+    lock_estimates(run)
     windows = windows_for_run(run) if window is None else [window]
     audited = audited_windows(run, windows)
     digest = label_set(audited)
-    if Estimate.objects.filter(
-        run=run, window=window, verifier=None, slice=None, policy=None, label_set=digest
-    ).exists():
+    if is_newest(run, Estimand.RECALL, digest, window=window):
         return []
     parts = [part.window for part in audited]
     return store_estimates(

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from django.db import transaction
 
-from review.calibration.models import Estimate
-from review.calibration.queries import AuditedWindow, audited_windows, label_set
-from review.calibration.services.estimates import store_estimates
+from review.calibration.queries import AuditedWindow, audited_windows, is_newest, label_set
+from review.calibration.services.estimates import lock_estimates, store_estimates
 from review.runs.models import Run
-from review.runs.services import lock_run
 from review.sampling.queries import windows_for_run
 from review.stats.cells import FloatArray, IntArray
 from review.stats.process import Claims, ProcessEstimand, earliest_error, wrong_process
@@ -20,17 +18,17 @@ from review.verifiers.queries import claimed_steps, process_verifiers_of
 @transaction.atomic
 def refresh_process(*, run: Run) -> None:
     """Store what reviewers' earliest wrong steps say, where they have named any."""
-    run = lock_run(run)
+    lock_estimates(run)
     audited = audited_windows(run, windows_for_run(run))
     if not any(_has_steps(part) for part in audited):
         return
     digest = label_set(audited)
     windows = [part.window for part in audited]
-    if not _is_stored(run, None, digest):
+    if not is_newest(run, ProcessEstimand.WRONG_PROCESS, digest):
         results = {ProcessEstimand.WRONG_PROCESS: wrong_process(windows)}
         store_estimates(run, results, {}, unanswered=None, label_set=digest, targets={})
     for verifier in process_verifiers_of(run):
-        if not _is_stored(run, verifier, digest):
+        if not is_newest(run, ProcessEstimand.PROCESS_F1, digest, verifier=verifier):
             found = earliest_error(windows, [_claims(verifier, part) for part in audited])
             store_estimates(
                 run, found, {}, unanswered=None, label_set=digest, targets={}, verifier=verifier
@@ -39,11 +37,6 @@ def refresh_process(*, run: Run) -> None:
 
 def _has_steps(part: AuditedWindow) -> bool:
     return any(not np.isnan(wave.items.step_I).all() for wave in part.window.waves)
-
-
-def _is_stored(run: Run, verifier: VerifierVersion | None, digest: str) -> bool:
-    known = Estimate.objects.filter(run=run, window=None, verifier=verifier, label_set=digest)
-    return known.filter(estimand__in=[estimand.value for estimand in ProcessEstimand]).exists()
 
 
 def _claims(verifier: VerifierVersion, part: AuditedWindow) -> Claims:

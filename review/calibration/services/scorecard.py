@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db import transaction
 
-from review.calibration.models import AnswersUsed, Estimate, RefreshRequest
-from review.calibration.queries import audited_windows, label_set
-from review.calibration.services.estimates import refresh_estimates, store_estimates
+from review.calibration.models import RefreshRequest
+from review.calibration.queries import audited_windows, is_newest, label_set
+from review.calibration.services.estimates import lock_estimates, refresh_estimates, store_estimates
 from review.calibration.services.process import refresh_process
 from review.calibration.services.sensitivity import refresh_sensitivity
 from review.calibration.services.signal import refresh_signal
@@ -16,8 +16,7 @@ from review.calibration.views import View, view_of
 from review.rollouts.queries import fits_run, slices_of
 from review.rollouts.slices import Conditions
 from review.runs.models import Run
-from review.runs.services import lock_run
-from review.sampling.queries import windows_for_run
+from review.sampling.queries import audited_windows_of, windows_for_run
 from review.stats.estimands import Estimand
 from review.stats.estimators import Estimate as Result
 from review.stats.estimators import estimate_all, undefined
@@ -33,7 +32,7 @@ def refresh_run(*, run: Run) -> None:
     """Everything that is estimated of the run, from the answers as they are now."""
     # First: what changes from now on asks for a refresh of its own.
     RefreshRequest.objects.filter(run=run).delete()
-    for window in windows_for_run(run):
+    for window in audited_windows_of(run):
         refresh_estimates(run=run, window=window)
     refresh_estimates(run=run)
     refresh_scorecard(run=run)
@@ -45,7 +44,7 @@ def refresh_run(*, run: Run) -> None:
 @transaction.atomic
 def refresh_scorecard(*, run: Run) -> None:
     """Store the run's estimates by verifier and slice, as far as these answers' are not stored."""
-    run = lock_run(run)
+    lock_estimates(run)
     audited = audited_windows(run, windows_for_run(run))
     if not audited:
         return
@@ -53,21 +52,13 @@ def refresh_scorecard(*, run: Run) -> None:
     own = correctness_verifiers_of(run)
     for scope, conditions in _scopes(run):
         verifier = scope.get("verifier")
-        if verifier in (None, *own) and _is_stored(run, scope, digest):
+        if verifier in (None, *own) and is_newest(run, Estimand.RECALL, digest, **scope):
             continue
         view = view_of(run, audited, verifier=verifier, conditions=conditions)
         # A later verifier's estimates change with its verdicts too.
         basis = digest if verifier in (None, *own) else _with_verdicts(digest, view)
-        if not _is_stored(run, scope, basis):
+        if not is_newest(run, Estimand.RECALL, basis, **scope):
             _store(run, view, basis, scope)
-
-
-def _is_stored(run: Run, scope: Mapping[str, Any], digest: str) -> bool:
-    whole: dict[str, Any] = {"verifier": None, "slice": None, "policy": None}
-    known = Estimate.objects.filter(
-        run=run, window=None, label_set=digest, answers=AnswersUsed.FINAL
-    )
-    return known.filter(**(whole | dict(scope))).exists()
 
 
 def _with_verdicts(digest: str, view: View) -> str:
@@ -79,7 +70,8 @@ def _scopes(run: Run) -> Iterator[tuple[dict[str, Any], Conditions]]:
     others = [*correctness_verifiers_of(run)[1:], *late_verifiers(run)]
     slices = [part for part in slices_of(run.project) if fits_run(run, part.conditions)]
     for verifier in [None, *others]:
-        yield {"verifier": verifier}, ()
+        if verifier is not None:
+            yield {"verifier": verifier}, ()
         for part in slices:
             yield {"verifier": verifier, "slice": part}, part.conditions
     policies = list(run.policies.order_by("pk")[: MOST_POLICIES + 1])

@@ -9,11 +9,11 @@ from django.db import transaction
 from scipy.stats import t
 
 from review.calibration.models import AnswersUsed, Estimate
-from review.calibration.queries import AuditedWindow, audited_windows, label_set
+from review.calibration.queries import AuditedWindow, audited_windows, is_newest, label_set
+from review.calibration.services.estimates import lock_estimates
 from review.labeling.models import Answer, GoldItem
 from review.labeling.queries import labels_by_rollout
 from review.runs.models import Run
-from review.runs.services import lock_run
 from review.sampling.queries import windows_for_run
 from review.stats.cells import FloatArray
 from review.stats.dawid_skene import IMPUTATIONS, Answers, combine, fit_dawid_skene, impute
@@ -32,12 +32,12 @@ SEED = 0
 @transaction.atomic
 def refresh_sensitivity(*, run: Run) -> list[Estimate]:
     """Store the estimates by Dawid and Skene's model, where labels overlap or gold is known."""
-    run = lock_run(run)
+    lock_estimates(run)
     audited = audited_windows(run, windows_for_run(run))
     digest = label_set(audited)
-    stored = Estimate.objects.filter(run=run, answers=AnswersUsed.DAWID_SKENE, label_set=digest)
-    answers = _answers(audited)
-    if stored.exists() or answers is None:
+    is_known = is_newest(run, Estimand.ACCURACY, digest, answers=AnswersUsed.DAWID_SKENE)
+    answers = None if is_known else _answers(audited)
+    if answers is None:
         return []
     fit = fit_dawid_skene(answers)
     if fit.reason:

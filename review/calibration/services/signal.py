@@ -11,10 +11,10 @@ from django.db import transaction
 
 from review.calibration.models import Signal, SignalState
 from review.calibration.queries import AuditedWindow, audited_windows, label_set, newest_signal
+from review.calibration.services.estimates import lock_estimates
 from review.rollouts.queries import counts_per_cell
 from review.runs.models import Run
-from review.runs.services import lock_run
-from review.sampling.queries import cells_of, windows_for_run
+from review.sampling.queries import windows_for_run
 from review.stats.drift import change_since_first, model_residual, slope
 from review.stats.estimands import Estimand
 from review.stats.estimators import Estimate, estimate_all
@@ -42,7 +42,7 @@ Reason = dict[str, str]
 @transaction.atomic
 def refresh_signal(*, run: Run) -> Signal:
     """Store the run's signal if it has changed; the newest one."""
-    run = lock_run(run)
+    lock_estimates(run)
     audited = audited_windows(run, windows_for_run(run))
     reasons = sorted(_reasons(run, audited), key=lambda reason: reason["state"] != SignalState.HOLD)
     states = {reason["state"] for reason in reasons}
@@ -168,13 +168,13 @@ def _unseen(run: Run, audited: Sequence[AuditedWindow]) -> Iterator[Reason]:
     total = sum(newer.values())
     if not total:
         return
-    cells = cells_of(run)
+    cells = audited[0].cells
     seen_M = np.sum([part.window.count_M for part in audited], axis=0)
     seen = dict(zip(cells.ids, seen_M / max(seen_M.sum(), 1), strict=True))
     grown = sum(
         n
         for cell, n in newer.items()
-        if seen[cell] < HARDLY_SEEN and n / total > seen[cell] + HARDLY_SEEN
+        if seen.get(cell, 0) < HARDLY_SEEN and n / total > seen.get(cell, 0) + HARDLY_SEEN
     )
     if grown / total > UNSEEN_TO_WATCH:
         yield _watch(

@@ -25,13 +25,10 @@ from review.labeling.models import (
     Skip,
     SkipReason,
 )
-from review.labeling.queries import eligible_reviewers, label_to_undo
+from review.labeling.queries import label_to_undo
 from review.labeling.services.leases import lock_held, released, take_turns
-from review.labeling.services.reviews import arrange_reviews, lock_reviews
+from review.labeling.services.reviews import arrange_reviews, is_given_up, lock_reviews
 from review.rollouts.models import Rollout
-
-# So many reviewers may pass on an item before it counts as unanswerable.
-SKIPS_TO_GIVE_UP = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +76,8 @@ def commit_label(
         note=new.note,
         is_late=not is_ours,
     )
-    arrange_reviews(assignment=locked)
+    if is_ours:
+        arrange_reviews(assignment=locked)
     return label, True
 
 
@@ -132,7 +130,7 @@ def skip_item(
     Skip.objects.create(assignment=held, reviewer=reviewer, reason=reason, note=note)
     for field, value in released().items():
         setattr(held, field, value)
-    if held.skips.count() >= min(SKIPS_TO_GIVE_UP, eligible_reviewers(held)):
+    if is_given_up(held):
         held.state = AssignmentState.SKIPPED
     held.save()
     return held

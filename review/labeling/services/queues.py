@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from django.db import transaction
+from django.db.models import QuerySet
 
 from review.accounts.models import Project
 from review.core.models import record_event
@@ -35,7 +36,7 @@ def enqueue_wave(*, wave: Wave) -> int:
     Known answers are mixed in at the version's share; behind them come the second reviews that
     chance calls for. A draw whose text is gone counts as unanswered.
     """
-    queue = Queue.objects.select_for_update().get(rule__windows__waves=wave)
+    queue = Queue.objects.select_for_update(of=("self",)).get(rule__windows__waves=wave)
     if Assignment.objects.filter(wave=wave).exists():
         return 0
     draws = draws_of(wave)
@@ -125,10 +126,20 @@ def _give_up_purged(items: Sequence[Assignment]) -> None:
             item.state = AssignmentState.SKIPPED
 
 
+def _lock_in_order(items: QuerySet[Assignment]) -> QuerySet[Assignment]:
+    """As whoever locks a rollout's reviews does it: two never wait for each other."""
+    ids = list(items.select_for_update().order_by("pk").values_list("pk", flat=True))
+    return Assignment.objects.filter(pk__in=ids)
+
+
 @transaction.atomic
 def withdraw_wave(*, wave: Wave) -> None:
-    """Nothing of a cancelled wave is wanted any more; what somebody holds will come in late."""
-    Assignment.objects.filter(wave=wave, state__in=PENDING).update(state=AssignmentState.WITHDRAWN)
+    """Nothing of a cancelled wave is wanted any more; what somebody holds will come in late.
+
+    What was given up is withdrawn too: it can be drawn again.
+    """
+    unanswered = Assignment.objects.filter(wave=wave, state__in=(*PENDING, AssignmentState.SKIPPED))
+    _lock_in_order(unanswered).update(state=AssignmentState.WITHDRAWN)
 
 
 @transaction.atomic
@@ -137,7 +148,7 @@ def give_up_rollouts(*, rollouts: Sequence[int]) -> list[int]:
 
     The ids of the waves that this touches.
     """
-    pending = Assignment.objects.filter(rollout__in=rollouts, state__in=PENDING)
+    pending = _lock_in_order(Assignment.objects.filter(rollout__in=rollouts, state__in=PENDING))
     waves = set(pending.filter(wave__isnull=False).values_list("wave_id", flat=True))
     pending.update(state=AssignmentState.SKIPPED)
     return sorted(waves)

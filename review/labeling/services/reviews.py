@@ -18,9 +18,18 @@ from review.labeling.models import (
     GoldItem,
     Queue,
 )
-from review.labeling.queries import SlotLabel, are_at_odds, slot_labels
+from review.labeling.queries import (
+    SlotLabel,
+    are_at_odds,
+    eligible_reviewers,
+    slot_labels,
+)
 from review.rollouts.models import Rollout
+from review.sampling.models import WaveState
 from trainer.rewards.cells import Cell
+
+# So many reviewers may pass on an item before it counts as unanswerable.
+SKIPS_TO_GIVE_UP = 2
 
 
 def lock_reviews(assignment: Assignment) -> Assignment:
@@ -37,7 +46,7 @@ def arrange_reviews(*, assignment: Assignment) -> None:
     A first label that contradicts the verdict calls for a second, two that disagree for a third.
     What a label called for that was taken back is withdrawn, unless somebody has answered it.
     """
-    if assignment.cause == Cause.GOLD:
+    if assignment.cause == Cause.GOLD or _is_settled(assignment):
         return
     labels = slot_labels(assignment.queue_id, assignment.rollout_id)
     reviews = list(_active_reviews(assignment))
@@ -59,6 +68,24 @@ def arrange_reviews(*, assignment: Assignment) -> None:
             cause=wanted[slot],
             rank=Assignment.objects.filter(queue=assignment.queue_id).count(),
         )
+
+    for review in _active_reviews(assignment).filter(state=AssignmentState.OPEN):
+        # Who passed on it may have been the last who could answer it.
+        if review.skips.exists() and is_given_up(review):
+            review.state = AssignmentState.SKIPPED
+            review.save(update_fields=["state"])
+
+
+def is_given_up(review: Assignment) -> bool:
+    """Whether as many have passed on it as may, or as there are."""
+    return review.skips.count() >= min(SKIPS_TO_GIVE_UP, eligible_reviewers(review))
+
+
+def _is_settled(assignment: Assignment) -> bool:
+    """Nothing more is asked: it is adjudicated, or its wave cancelled."""
+    decided = Adjudication.objects.filter(queue=assignment.queue_id, rollout=assignment.rollout_id)
+    is_cancelled = assignment.wave is not None and assignment.wave.state == WaveState.CANCELLED
+    return is_cancelled or decided.exists()
 
 
 def _active_reviews(assignment: Assignment) -> QuerySet[Assignment]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Max
@@ -16,6 +17,7 @@ from review.rollouts.slices import rows_of_counts
 from review.runs.models import Run
 from review.sampling.errors import InvalidRuleError, RuleStateError
 from review.sampling.models import AuditRule, BudgetPer, RuleState, RuleVersion, WindowState
+from review.sampling.queries import missing_windows
 from review.stats.design import PROPORTIONAL_MIX, Focus
 from review.verifiers.models import Channel, RunVerifier
 
@@ -90,7 +92,7 @@ def change_rule(
 
     based_on: the number of the version that the settings were made from; a newer one is not lost.
     """
-    rule = AuditRule.objects.select_for_update(of=("self",)).select_related("run").get(pk=rule.pk)
+    rule = lock_rule(rule.pk)
     if rule.state == RuleState.FINISHED:
         raise RuleStateError("This audit is finished: nothing more is drawn. Write a new one.")
     if based_on is not None and rule.current.number != based_on:
@@ -226,6 +228,12 @@ def _last_step_so_far(run: Run, last_step: int | None) -> int:
     return end if last_step is None else min(last_step, end)
 
 
+def lock_rule(rule_id: UUID) -> AuditRule:
+    """Whoever changes a rule's windows holds the rule first, then the window."""
+    rules = AuditRule.objects.select_for_update(of=("self",)).select_related("run")
+    return rules.get(pk=rule_id)
+
+
 @transaction.atomic
 def start_rule(*, rule: AuditRule, actor: object) -> AuditRule:
     rule = AuditRule.objects.select_for_update().get(pk=rule.pk)
@@ -254,7 +262,7 @@ def finish_rule(*, rule: AuditRule, actor: object) -> AuditRule:
 @transaction.atomic
 def settle_rule(*, rule: AuditRule) -> None:
     """The rule is finished when every window that it can have is closed."""
-    rule = AuditRule.objects.select_for_update(of=("self",)).select_related("run").get(pk=rule.pk)
+    rule = lock_rule(rule.pk)
     if rule.state == RuleState.ACTIVE and _is_exhausted(rule):
         rule.state = RuleState.FINISHED
         rule.save(update_fields=["state"])
@@ -262,7 +270,7 @@ def settle_rule(*, rule: AuditRule) -> None:
 
 def _is_exhausted(rule: AuditRule) -> bool:
     """No window is open, and none can follow."""
-    if rule.windows.exclude(state=WindowState.CLOSED).exists():
+    if rule.windows.exclude(state=WindowState.CLOSED).exists() or missing_windows(rule):
         return False
     last_step = rule.current.last_step
     is_past_end = last_step is not None and rule.run.completed_step >= last_step

@@ -16,6 +16,7 @@ from review.sampling.models import (
     Draw,
     Pick,
     PickCause,
+    RuleState,
     RuleVersion,
     Wave,
     WaveCell,
@@ -34,7 +35,7 @@ from review.sampling.queries import (
     taken_counts,
     target_of,
 )
-from review.sampling.services.rules import SMALLEST_WAVE
+from review.sampling.services.rules import SMALLEST_WAVE, lock_rule
 from review.stats.cells import FloatArray, IntArray
 from review.stats.design import Focus, WavePlan, draw_counts, plan_wave
 
@@ -45,21 +46,25 @@ def draw_wave(
     window: Window,
     f_M: FloatArray,
     q_M: FloatArray,
+    cells: RunCells | None = None,
     targets: Mapping[str, float] | None = None,
     seed: int | None = None,
 ) -> Wave | None:
     """Plan and draw the window's next wave; None if one is open or there is nothing to draw now.
 
-    f_M and q_M are the working and the hack model over all the run's cells. targets: the half
-    widths that the whole budget is expected to give; kept with the window's first wave.
+    f_M and q_M are the working and the hack model over `cells`, which are the run's as the models
+    were made: it may have got more since, none of them in the window's closed frame. targets: the
+    half widths that the whole budget is expected to give; kept with the window's first wave.
     """
+    rule = lock_rule(window.rule_id)
     window = (
         Window.objects.select_for_update(of=("self",)).select_related("rule__run").get(pk=window.pk)
     )
-    if window.state != WindowState.OPEN or window.waves.filter(state=WaveState.OPEN).exists():
+    is_ready = rule.state == RuleState.ACTIVE and window.state == WindowState.OPEN
+    if not is_ready or window.waves.filter(state=WaveState.OPEN).exists():
         return None
     version = window.rule.current
-    cells = cells_of(window.rule.run)
+    cells = cells or cells_of(window.rule.run)
     count_M = cells.array(frame_counts(window))
     remaining_M = count_M - cells.array(taken_counts(window))
     n = next_wave_size(window, version)

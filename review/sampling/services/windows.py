@@ -5,8 +5,8 @@ from django.utils import timezone
 
 from review.core.models import record_event
 from review.sampling.models import AuditRule, RuleState, Window, WindowState
-from review.sampling.queries import frame_counts
-from review.sampling.services.rules import settle_rule
+from review.sampling.queries import frame_counts, missing_windows
+from review.sampling.services.rules import lock_rule, settle_rule
 
 
 @transaction.atomic
@@ -15,42 +15,31 @@ def extend_windows(*, rule: AuditRule) -> list[Window]:
 
     When the run is over, its last window ends where the run did, and the rule has no more.
     """
-    rule = AuditRule.objects.select_for_update(of=("self",)).select_related("run").get(pk=rule.pk)
+    rule = lock_rule(rule.pk)
     if rule.state != RuleState.ACTIVE:
         return []
     run, last_step = rule.run, rule.current.last_step
-    known = set(rule.windows.values_list("number", flat=True))
-    for number in sorted(_window_numbers(rule, last_step) - known):
+    for number in sorted(missing_windows(rule)):
         first = rule.first_step + number * rule.window_steps
         last = first + rule.window_steps - 1
         if last_step is not None:
             last = min(last, last_step)
         Window.objects.create(rule=rule, number=number, first_step=first, last_step=last)
     if not run.is_running:
-        rule.windows.filter(state=WindowState.COLLECTING, last_step__gt=run.completed_step).update(
-            last_step=run.completed_step
-        )
+        collecting = rule.windows.filter(state=WindowState.COLLECTING)
+        collecting.filter(first_step__gt=run.completed_step).delete()
+        collecting.filter(last_step__gt=run.completed_step).update(last_step=run.completed_step)
     return list(
         rule.windows.filter(state=WindowState.COLLECTING, last_step__lte=run.completed_step)
     )
 
 
-def _window_numbers(rule: AuditRule, last_step: int | None) -> set[int]:
-    """The windows that have rollouts; a run may skip steps, and a window without any is none."""
-    steps = rule.run.step_summaries.filter(step__gte=rule.first_step)
-    if last_step is not None:
-        steps = steps.filter(step__lte=last_step)
-    return {
-        (step - rule.first_step) // rule.window_steps
-        for step in steps.values_list("step", flat=True)
-    }
-
-
 @transaction.atomic
 def write_frame(*, window: Window) -> None:
     """Fix the window's frame: a row with its PRN for every rollout. Safe to run twice."""
+    lock_rule(window.rule_id)
     window = Window.objects.select_for_update(of=("self",)).select_related("rule").get(pk=window.pk)
-    if window.state != WindowState.COLLECTING:
+    if window.state != WindowState.COLLECTING or window.rule.state != RuleState.ACTIVE:
         return
     inner, outer = _hmac_pads(bytes(window.secret))
     with connection.cursor() as cursor:
@@ -100,6 +89,7 @@ def _hmac_pads(key: bytes) -> tuple[bytes, bytes]:
 @transaction.atomic
 def close_window(*, window: Window) -> None:
     """No further wave: the window's budget or its frame is used up."""
+    lock_rule(window.rule_id)
     Window.objects.filter(pk=window.pk, state=WindowState.OPEN).update(
         state=WindowState.CLOSED, closed_at=timezone.now()
     )
@@ -109,6 +99,7 @@ def close_window(*, window: Window) -> None:
 @transaction.atomic
 def end_window(*, window: Window, actor: object) -> None:
     """A lead closes the window before its budget is used up; it has no open wave any more."""
+    lock_rule(window.rule_id)
     ended = Window.objects.filter(pk=window.pk, state=WindowState.OPEN).update(
         state=WindowState.CLOSED, closed_at=timezone.now(), is_ended_early=True
     )
