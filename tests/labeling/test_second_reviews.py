@@ -7,9 +7,18 @@ import pytest
 from review.accounts.models import Project, Role, User
 from review.calibration.agreement import agreement_of, reviewers_of
 from review.calibration.queries import newest_estimates
+from review.calibration.services.scorecard import refresh_run
 from review.flows import audit, labels
 from review.labeling.errors import AdjudicationRefusedError, InvalidLabelError
-from review.labeling.models import Answer, Assignment, AssignmentState, Cause, Label
+from review.labeling.models import (
+    Answer,
+    Assignment,
+    AssignmentState,
+    Cause,
+    Label,
+    Retraction,
+    SkipReason,
+)
 from review.labeling.queries import final_answers, has_pending
 from review.labeling.services.labels import NewLabel, retract_label
 from review.labeling.services.leases import take_next
@@ -303,3 +312,57 @@ def test_a_reviewer_is_not_served_gold_that_they_labelled(
     items.answer_all(rule.queue, ben)
     assert gold.pk not in served
     assert items.take(rule.queue, eve).pk == gold.pk
+
+
+def test_a_late_third_review_of_something_settled_asks_for_no_other(
+    rule: AuditRule, ada: User, ben: User, eve: User, fay: User
+) -> None:
+    item = answer_all_but_one(rule, ben)
+    second = items.take(rule.queue, eve)
+    items.commit(second, eve, as_the_verdict(second))
+    held = items.take(rule.queue, fay)
+    labels.adjudicate(
+        queue=rule.queue,
+        rollout=item.rollout,
+        decided_by=ada,
+        new=NewLabel(answer=Answer.CORRECT),
+        reason="15.0 is 15",
+    )
+    assert items.commit(held, fay).is_late
+    assert not has_pending(wave_of(rule))
+    assert answer_of(rule, item) == Answer.CORRECT
+
+
+def test_a_second_review_that_its_last_reviewer_passed_on_holds_nothing_up(
+    project: Project, ben: User, eve: User
+) -> None:
+    rule = open_rule(project, second_review_share=1.0, reviews_contradictions=False)
+    first = items.take(rule.queue, ben)
+    second = Assignment.objects.get(rollout=first.rollout, slot=2)
+    Assignment.objects.exclude(pk=second.pk).filter(state="open").update(state="skipped")
+    held = items.take(rule.queue, eve)
+    assert held.pk == second.pk
+    assert held.lease_token
+    labels.skip_item(
+        assignment=held, reviewer=eve, token=held.lease_token, reason=SkipReason.UNCLEAR
+    )
+    items.commit(first, ben)
+    assert not has_pending(wave_of(rule))
+
+
+def test_taking_a_label_back_leads_back_to_the_estimates_before_it(
+    project: Project, ben: User
+) -> None:
+    rule = open_rule(project, budget=40, reviews_contradictions=False)
+    builders.label_wave(rule, ben)
+    window = rule.windows.get()
+    before = newest_estimates(rule.run, window)["accuracy"]
+    label = Label.objects.latest("pk")
+    Retraction.objects.create(label=label)
+    refresh_run(run=rule.run)
+    without = newest_estimates(rule.run, window)["accuracy"]
+    assert (without.labels, before.labels) == (39, 40)
+    label.retraction.delete()
+    refresh_run(run=rule.run)
+    again = newest_estimates(rule.run, window)["accuracy"]
+    assert (again.labels, again.label_set) == (40, before.label_set)

@@ -5,9 +5,9 @@ import pytest
 
 from review.accounts.models import Project, User
 from review.calibration.queries import audited_windows, newest_estimates
-from review.flows import audit
-from review.labeling.models import Assignment, AssignmentState, Cause
-from review.runs.models import Run
+from review.flows import audit, ingest, labels
+from review.labeling.models import Assignment, AssignmentState, Cause, SkipReason
+from review.runs.models import Run, RunStatus
 from review.sampling.errors import RuleStateError
 from review.sampling.models import AuditRule, Draw, FrameRow, PickCause, WaveState, WindowState
 from review.sampling.queries import cells_of, leftovers
@@ -222,3 +222,44 @@ def test_a_rollout_that_is_purged_before_its_draw_is_given_up(run: Run, ben: Use
     states = Assignment.objects.filter(queue=rule.queue).values_list("state", flat=True)
     assert sorted(set(states)) == ["open", "skipped"]
     assert rule.windows.get().frame_size == 160
+
+
+def test_what_was_given_up_in_a_cancelled_wave_can_be_drawn_again(run: Run, ben: User) -> None:
+    rule = builders.open_audit(run, budget=160, waves=1)
+    window = rule.windows.get()
+    for _ in range(5):
+        item = items.take(rule.queue, ben)
+        assert item.lease_token
+        labels.skip_item(
+            assignment=item, reviewer=ben, token=item.lease_token, reason=SkipReason.OTHER
+        )
+    assert Assignment.objects.filter(state=AssignmentState.SKIPPED).count() == 5
+    audit.cancel_wave(wave=window.waves.get(), actor="ada")
+    audit.advance_window(window=window)
+    wave = window.waves.get(number=2)
+    assert wave.planned == 160
+    assert Assignment.objects.filter(wave=wave, state=AssignmentState.OPEN).count() == 160
+
+
+def test_a_run_that_ends_in_mid_step_ends_its_audit(run: Run) -> None:
+    rule = builders.make_audit(run, last_step=None, window_steps=1)
+    audit.start_audit(rule=rule, actor="test")
+    ingest.store_batch(run=run, batch=[builders.make_rollout(step=3, group="cut off")])
+    audit.open_windows(run=run)
+    assert rule.windows.count() == 3
+    ingest.finish_run(run=run, status=RunStatus.FAILED, actor="test")
+    run.refresh_from_db()
+    audit.open_windows(run=run)
+    assert list(rule.windows.values_list("first_step", "state")) == [(1, "open"), (2, "open")]
+
+
+def test_a_rule_is_not_over_while_a_window_is_still_to_be_made(run: Run, ben: User) -> None:
+    rule = builders.open_audit(run, last_step=1, window_steps=1, budget=8, waves=1)
+    version = rule.current
+    type(version).objects.filter(pk=version.pk).update(last_step=2)
+    items.answer_all(rule.queue, ben)
+    audit.advance_window(window=rule.windows.get())
+    rule.refresh_from_db()
+    assert rule.state == "active"
+    audit.open_windows(run=run)
+    assert rule.windows.count() == 2
