@@ -38,7 +38,7 @@ until their rollouts arrive.
    The reward rises while the accuracy falls. A script labels the audit of this run.
 
 2. Your labels make the reward ({people_status}). Before step {first_step} it waits for them.
-   Label as ben or cyd, the reviewers; two waves of 24 give the first estimates:
+   Label as ben or cyd, the reviewers; the first wave of 48 gives the first estimates:
    {queue_url}
    Then as ada build a reward table for steps {first_step} to {last_step} and publish it:
    {people_url}
