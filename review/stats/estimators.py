@@ -8,7 +8,7 @@ Shape suffixes: M = cells (of all windows, one after the other), P = post-strata
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -152,7 +152,7 @@ def _estimate(pooled: Pooled, estimand: Estimand, view: View, level: float) -> E
         return undefined(estimand, n, reason or NO_ROLLOUT, level)
     error = linearised(pooled, estimand, observed.gradient)
     variance_P = variance_by_post_stratum(pooled, error)
-    return with_interval(
+    result = with_interval(
         estimand,
         observed.value,
         smoothed=_smoothed_value(pooled, estimand, view),
@@ -161,6 +161,38 @@ def _estimate(pooled: Pooled, estimand: Estimand, view: View, level: float) -> E
         n=n,
         level=level,
     )
+    return _open_to_the_unseen(result, *_seen(pooled, estimand, view))
+
+
+def _seen(pooled: Pooled, estimand: Estimand, view: View) -> tuple[float, float]:
+    """Labels in the ratio's numerator, and the rest of those in its denominator."""
+    inside_M = view.slice_M > 0
+    accepted_M, rejected_M = inside_M & view.accepted_M, inside_M & ~view.accepted_M
+    right_M = pooled.labelled_correct_M
+    wrong_M = pooled.labelled_M - right_M
+    if estimand is Estimand.HACK_RATE and pooled.labelled_hacks_M is not None:
+        hacks = float(pooled.labelled_hacks_M[accepted_M].sum())
+        return hacks, float(pooled.labelled_M[inside_M].sum()) - hacks
+    events, others = {
+        Estimand.RECALL: (right_M[accepted_M], right_M[rejected_M]),
+        Estimand.FPR: (wrong_M[accepted_M], wrong_M[rejected_M]),
+        Estimand.PRECISION: (right_M[accepted_M], wrong_M[accepted_M]),
+        Estimand.REJECTED_CORRECT: (right_M[rejected_M], wrong_M[rejected_M]),
+        Estimand.ACCURACY: (right_M[inside_M], wrong_M[inside_M]),
+    }[estimand]
+    return float(events.sum()), float(others.sum())
+
+
+def _open_to_the_unseen(result: Estimate, events: float, others: float) -> Estimate:
+    """What no label has shown may never happen: then the interval holds 0 (or 1).
+
+    The model predicts a little of everything, and with it alone the bound would stay away.
+    """
+    if result.n_eff == np.inf:
+        return result
+    low = result.low if events > 0 else 0.0
+    high = result.high if others > 0 else 1.0
+    return replace(result, low=low, high=high)
 
 
 def with_interval(

@@ -65,6 +65,8 @@ class Pooled:
     labelled_correct_M: FloatArray
     waves: tuple[WaveVariance, ...]
     smoothed: Smoothed
+    # None where no label was given: an expectation.
+    labelled_hacks_M: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def pool_windows(
         hacks_M=total_MK[:, 1],
         labelled_M=drawn.answered_M,
         labelled_correct_M=drawn.correct_M,
+        labelled_hacks_M=drawn.hacks_M,
         waves=_wave_variances(windows),
         smoothed=_smooth(windows, frame, count_M, verdicts, apart),
     )

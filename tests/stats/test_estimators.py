@@ -271,3 +271,15 @@ def test_verdicts_of_a_window_without_closed_waves_are_left_out():
     accepted = ~window.frame.accepted_M
     both = estimate_all([window, unaudited], accepted=[accepted, accepted])
     assert both == estimate_all([window], accepted=[accepted])
+
+
+def test_an_interval_holds_what_no_label_has_shown():
+    """Accepted ones all right, rejected ones mixed: there may be no false positive, and no hack."""
+    answers = [*[(0, 1)] * 30, *[(1, 1)] * 5, *[(1, 0)] * 15]
+    wave = make_wave(1, remaining=(300, 200), answers=answers, f=(0.6, 0.3))
+    window = Window(make_frame(2, accepted_M=[1, 0]), np.array([300, 200]), (wave,))
+    found = estimate_all([window])
+    assert found[Estimand.FPR].low == 0 < found[Estimand.FPR].high
+    assert found[Estimand.HACK_RATE].low == 0
+    assert found[Estimand.PRECISION].high == 1
+    assert 0 < found[Estimand.RECALL].low < found[Estimand.RECALL].high < 1
