@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from review.calibration.queries import AuditedWindow, audited_windows
-from review.calibration.views import both_slices, view_of
+from review.calibration.readings import both_slices, reading_of
 from review.rollouts.models import Slice
 from review.runs.models import Run
 from review.sampling.queries import windows_for_run
@@ -37,13 +37,13 @@ def rankings(run: Run) -> dict[Estimand, dict[str, Ranked]]:
     own = correctness_verifiers_of(run)
     if not audited or len(own) < 2:
         return {}
-    views = {str(verifier): view_of(run, audited, verifier=verifier) for verifier in own}
+    readings = {str(verifier): reading_of(run, audited, verifier=verifier) for verifier in own}
     windows = [part.window for part in audited]
     return {
         estimand: rank_verifiers(
             windows,
             estimand=estimand,
-            verifiers={name: view.accepted for name, view in views.items()},
+            verifiers={name: reading.accepted for name, reading in readings.items()},
         )
         for estimand in COMPARED
     }
@@ -55,17 +55,17 @@ def against_primary(run: Run, verifier: VerifierVersion) -> dict[Estimand, Diffe
     None until it has judged every rollout of the audited windows.
     """
     audited = audited_windows(run, windows_for_run(run))
-    view = view_of(run, audited, verifier=verifier)
-    if not audited or not view.is_judged:
+    reading = reading_of(run, audited, verifier=verifier)
+    if not audited or not reading.is_judged:
         return None
-    primary = view_of(run, audited)
-    as_often = [len(a) // len(b) for a, b in zip(view.accepted, primary.accepted, strict=True)]
+    primary = reading_of(run, audited)
+    as_often = [len(a) // len(b) for a, b in zip(reading.accepted, primary.accepted, strict=True)]
     accepted = [np.tile(a, n) for a, n in zip(primary.accepted, as_often, strict=True)]
     return {
         estimand: compare(
-            view.windows,
+            reading.windows,
             estimand=estimand,
-            first=Side(accepted=view.accepted),
+            first=Side(accepted=reading.accepted),
             second=Side(accepted=accepted),
         )
         for estimand in COMPARED

@@ -119,6 +119,7 @@ def _draw_next_wave(window: Window) -> Wave | None:
 def cancel_wave(*, wave: Wave, actor: object) -> None:
     """Give an open wave up: what is answered stays known, the window goes on with a new wave."""
     with transaction.atomic():
+        lock_rule(wave.window.rule_id)
         _give_up(wave, actor)
         _advance_after_commit(wave.window)
 
@@ -145,8 +146,10 @@ def end_audit(*, rule: AuditRule, actor: object) -> None:
 
 
 def _give_up(wave: Wave, actor: object) -> None:
-    lock_rule(wave.window.rule_id)
-    Window.objects.select_for_update().get(pk=wave.window_id)
+    """The caller holds the rule. A wave that was closed or cancelled meanwhile stays as it is."""
+    window = Window.objects.select_for_update().get(pk=wave.window_id)
+    if open_wave(window) != wave:
+        return
     withdraw_wave(wave=wave)
     give_up_wave(wave=wave, answered=answered_rollouts(wave), actor=actor)
 

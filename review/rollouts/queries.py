@@ -83,13 +83,13 @@ def slice_in_project(project: Project, slice_id: UUID) -> Slice:
     return slice_
 
 
-def fits_run(run: Run, conditions: Conditions) -> bool:
-    """Whether the conditions can be counted in this run: no step among them cuts its blocks."""
+def why_uncountable(run: Run, conditions: Conditions) -> str | None:
+    """Why the conditions cannot be counted in this run: a step among them cuts a block of it."""
     try:
         rows_of_counts(conditions, step_block=run.step_block)
-    except InvalidSliceError:
-        return False
-    return True
+    except InvalidSliceError as error:
+        return error.message
+    return None
 
 
 def counts_per_cell(

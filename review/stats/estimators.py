@@ -100,7 +100,7 @@ def estimate(
     Degenerate: fewer than 32 answers, no correct (recall) or no incorrect (FPR) answer, or
     no rollout in the denominator: no point, [0, 1], and the reason. Where nothing is left to
     chance (a census; the recall of a verifier that accepts everything) the interval is the point;
-    zero events in a sample never give width 0.
+    zero events in a sample never give width 0, and the interval then holds 0 (or 1).
     Source: Zrnic and Candes, arXiv 2403.03208 (ICML 2024), made wave-wise and stratified.
     """
     return estimate_all(windows, slices=slices, accepted=accepted, level=level)[estimand]

@@ -38,11 +38,11 @@ def linearised_correct(pooled: Pooled, scale_M: FloatArray) -> Linearised:
     """Of an estimate that changes by `scale_M` with each correct rollout of a cell."""
     p_M = pooled.smoothed.p_M
     predicted = [scale_M[wave.cells] * wave.f_M for wave in pooled.waves]
-    spread_M = scale_M**2 * p_M * (1 - p_M) * _optimism_M(pooled, p_M)
+    spread_M = scale_M**2 * p_M * (1 - p_M) * _optimism(pooled, p_M)
     return Linearised(spread_M, scale_M * p_M, predicted, p_M)
 
 
-def _optimism_M(pooled: Pooled, p_M: FloatArray) -> FloatArray:  # noqa: N802
+def _optimism(pooled: Pooled, p_M: FloatArray) -> FloatArray:
     """How much less the model's answers spread inside a post-stratum than all of them together.
 
     Fitted on the very labels, the model tells cells apart that are alike.

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from review.accounts.models import Role, User
 from review.calibration.queries import audited_windows, newest_estimates
+from review.calibration.readings import reading_of
 from review.calibration.services.estimates import current_beliefs, refresh_estimates
-from review.calibration.views import view_of
 from review.flows import audit, ingest
 from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingVerdict
 from review.labeling.models import PENDING, Answer, Assignment, AssignmentState, Label
@@ -264,8 +264,10 @@ def by_policy(run: Run, window: Window, policies: Sequence[str]) -> Result:
     audited = audited_windows(run, [window])
     found: Result = {}
     for policy in policies:
-        view = view_of(run, audited, conditions=[{"field": "policy", "op": "is", "value": policy}])
-        estimates = estimate_all(view.windows, slices=view.slices, accepted=view.accepted)
+        reading = reading_of(
+            run, audited, conditions=[{"field": "policy", "op": "is", "value": policy}]
+        )
+        estimates = estimate_all(reading.windows, slices=reading.slices, accepted=reading.accepted)
         for name in SLICED:
             row = estimates[Estimand(name)]
             found[f"{name}/{policy}"] = (row.point, row.low, row.high)

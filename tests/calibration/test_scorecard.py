@@ -2,7 +2,7 @@
 
 import pytest
 
-from review.accounts.models import Project, User
+from review.accounts.models import Project, Role, User
 from review.calibration.models import AnswersUsed, Estimate, RefreshRequest
 from review.calibration.queries import overdue_refreshes, scorecard, sensitivity
 from review.calibration.services.estimates import request_refresh
@@ -159,7 +159,7 @@ def test_a_refresh_whose_message_was_lost_is_found_again(run: Run) -> None:
 def test_reviewers_own_errors_are_carried_where_labels_overlap(
     run: Run, project: Project, ben: User
 ) -> None:
-    eve = builders.make_user(project, "reviewer", name="eve")  # type: ignore[arg-type]
+    eve = builders.make_user(project, Role.REVIEWER, name="eve")
     rule = builders.open_audit(run, budget=64, waves=1, second_review_share=0.5)
     items.answer_all(rule.queue, ben)
     items.answer_all(rule.queue, eve)

@@ -22,7 +22,7 @@ def run(project: Project) -> Run:
 
 def preview(run: Run, *, first_step: int = 1, **changes: object) -> Preview:
     alone = {"reviews_contradictions": False, "second_review_share": 0.0}
-    settings = RuleSettings(**({"budget": 64, "last_step": 2} | alone | changes))  # type: ignore[arg-type]
+    settings = RuleSettings(**({"budget": 64, "last_step": 2} | alone | changes))
     new = NewRule(name="new", first_step=first_step, window_steps=2, settings=settings)
     return preview_audit(run=run, new=new)
 

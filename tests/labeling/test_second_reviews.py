@@ -366,3 +366,23 @@ def test_taking_a_label_back_leads_back_to_the_estimates_before_it(
     refresh_run(run=rule.run)
     again = newest_estimates(rule.run, window)["accuracy"]
     assert (again.labels, again.label_set) == (40, before.label_set)
+
+
+def test_the_same_decision_sent_twice_is_one(
+    rule: AuditRule, ada: User, ben: User, eve: User
+) -> None:
+    item = answer_all_but_one(rule, ben)
+    second = items.take(rule.queue, eve)
+    items.commit(second, eve, as_the_verdict(second))
+    decisions = [
+        labels.adjudicate(
+            queue=rule.queue,
+            rollout=item.rollout,
+            decided_by=ada,
+            new=NewLabel(answer=Answer.CORRECT),
+            reason="15.0 is 15",
+        )
+        for _ in range(2)
+    ]
+    assert decisions[0] == decisions[1]
+    assert item.rollout.adjudications.count() == 1

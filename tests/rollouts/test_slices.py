@@ -45,10 +45,10 @@ REFUSED: dict[str, tuple[object, str]] = {
     "without a value": ([{"field": "domain", "op": "is"}], "conditions[0].value"),
     "unknown field": ([condition("messages", "is", "x")], "conditions[0].field"),
     "path into the database": ([condition("run__project", "is", "x")], "conditions[0].field"),
-    "field that is a list": ([condition(["domain"], "is", "x")], "conditions[0].field"),  # type: ignore[arg-type]
+    "field that is a list": ([condition(["domain"], "is", "x")], "conditions[0].field"),
     "operator of others": ([condition("path", "in", ["boxed"])], "conditions[0].op"),
     "unknown operator": ([condition("domain", "regex", ".*")], "conditions[0].op"),
-    "operator that is an object": ([condition("domain", {}, "x")], "conditions[0].op"),  # type: ignore[arg-type]
+    "operator that is an object": ([condition("domain", {}, "x")], "conditions[0].op"),
     "number for a text": ([condition("domain", "is", 7)], "conditions[0].value"),
     "long text": ([condition("domain", "is", "d" * 61)], "conditions[0].value"),
     "NUL": ([condition("policy", "is", "a\0")], "conditions[0].value"),

@@ -23,7 +23,7 @@ def run(project: Project) -> Run:
 
 def settings(**changes: object) -> RuleSettings:
     alone = {"reviews_contradictions": False, "second_review_share": 0.0}
-    return RuleSettings(**({"budget": 32, "last_step": 2} | alone | changes))  # type: ignore[arg-type]
+    return RuleSettings(**({"budget": 32, "last_step": 2} | alone | changes))
 
 
 def refused(run: Run, **changes: object) -> dict[str, str]:

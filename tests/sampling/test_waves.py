@@ -263,3 +263,16 @@ def test_a_rule_is_not_over_while_a_window_is_still_to_be_made(run: Run, ben: Us
     assert rule.state == "active"
     audit.open_windows(run=run)
     assert rule.windows.count() == 2
+
+
+def test_a_wave_that_was_closed_meanwhile_is_not_cancelled(rule: AuditRule, ben: User) -> None:
+    window = rule.windows.get()
+    seen = window.waves.get()
+    item = items.take(rule.queue, ben)
+    assert item.lease_token
+    labels.skip_item(assignment=item, reviewer=ben, token=item.lease_token, reason=SkipReason.OTHER)
+    builders.label_wave(rule, ben)
+    audit.cancel_wave(wave=seen, actor="ada")
+    assert window.waves.get(number=1).state == WaveState.CLOSED
+    assert not window.picks.exists()
+    assert Assignment.objects.get(pk=item.pk).state == AssignmentState.SKIPPED

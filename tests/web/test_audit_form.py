@@ -65,7 +65,7 @@ def make_run_of_two_verifiers(project: Project) -> Run:
     new = {"name": "two", "seed": 0, "config": {}, "group_size": 4, "normaliser": "number-1"}
     run, _ = ingest.open_run(
         project=project,
-        new=NewRun(uid="two", step_block=1, **new),  # type: ignore[arg-type]
+        new=NewRun(uid="two", step_block=1, **new),
         verifiers=[
             NewVerifier(name=name, version="1", channel="correctness", weight=1.0)
             for name in ("boxed-any", "boxed-last")

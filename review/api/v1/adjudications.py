@@ -16,8 +16,8 @@ from review.api.v1.labels import AnswerIn, StepNumber, StepOut
 from review.api.v1.schema import describe
 from review.flows import labels
 from review.flows.ingest import Uid
+from review.labeling.disagreements import Disagreement, oldest_disagreements
 from review.labeling.models import Adjudication, Answer, Label
-from review.labeling.second_reviews import Disagreement, oldest_disagreements
 from review.labeling.services.labels import NewLabel
 from review.rollouts.errors import UnknownRolloutError
 from review.rollouts.models import Rollout

@@ -8,12 +8,12 @@ from django.db import transaction
 
 from review.calibration.models import RefreshRequest
 from review.calibration.queries import audited_windows, is_newest, label_set
+from review.calibration.readings import Reading, reading_of
 from review.calibration.services.estimates import lock_estimates, refresh_estimates, store_estimates
 from review.calibration.services.process import refresh_process
 from review.calibration.services.sensitivity import refresh_sensitivity
 from review.calibration.services.signal import refresh_signal
-from review.calibration.views import View, view_of
-from review.rollouts.queries import fits_run, slices_of
+from review.rollouts.queries import slices_of, why_uncountable
 from review.rollouts.slices import Conditions
 from review.runs.models import Run
 from review.sampling.queries import audited_windows_of, windows_for_run
@@ -54,21 +54,21 @@ def refresh_scorecard(*, run: Run) -> None:
         verifier = scope.get("verifier")
         if verifier in (None, *own) and is_newest(run, Estimand.RECALL, digest, **scope):
             continue
-        view = view_of(run, audited, verifier=verifier, conditions=conditions)
+        reading = reading_of(run, audited, verifier=verifier, conditions=conditions)
         # A later verifier's estimates change with its verdicts too.
-        basis = digest if verifier in (None, *own) else _with_verdicts(digest, view)
+        basis = digest if verifier in (None, *own) else _with_verdicts(digest, reading)
         if not is_newest(run, Estimand.RECALL, basis, **scope):
-            _store(run, view, basis, scope)
+            _store(run, reading, basis, scope)
 
 
-def _with_verdicts(digest: str, view: View) -> str:
-    return hashlib.sha256(f"{digest} {view.judged}".encode()).hexdigest()
+def _with_verdicts(digest: str, reading: Reading) -> str:
+    return hashlib.sha256(f"{digest} {reading.judged}".encode()).hexdigest()
 
 
 def _scopes(run: Run) -> Iterator[tuple[dict[str, Any], Conditions]]:
     """Every verifier on every slice; the primary verifier (none named) by policy too."""
     others = [*correctness_verifiers_of(run)[1:], *late_verifiers(run)]
-    slices = [part for part in slices_of(run.project) if fits_run(run, part.conditions)]
+    slices = [part for part in slices_of(run.project) if not why_uncountable(run, part.conditions)]
     for verifier in [None, *others]:
         if verifier is not None:
             yield {"verifier": verifier}, ()
@@ -81,16 +81,16 @@ def _scopes(run: Run) -> Iterator[tuple[dict[str, Any], Conditions]]:
             yield {"policy": policy}, [condition]
 
 
-def _store(run: Run, view: View, digest: str, scope: Mapping[str, Any]) -> None:
+def _store(run: Run, reading: Reading, digest: str, scope: Mapping[str, Any]) -> None:
     results: Mapping[Estimand, Result]
-    if not view.is_judged:
-        share = view.judged / view.rollouts
+    if not reading.is_judged:
+        share = reading.judged / reading.rollouts
         reason = f"it has judged {100 * share:.0f} % of the windows' rollouts"
         results = {e: undefined(e, 0, reason, LEVEL) for e in Estimand}
     else:
-        results = estimate_all(view.windows, slices=view.slices, accepted=view.accepted)
-    worst = worst_case_bounds(view.windows, slices=view.slices, accepted=view.accepted)
-    unanswered = unanswered_share(view.windows).share
+        results = estimate_all(reading.windows, slices=reading.slices, accepted=reading.accepted)
+    worst = worst_case_bounds(reading.windows, slices=reading.slices, accepted=reading.accepted)
+    unanswered = unanswered_share(reading.windows).share
     store_estimates(
         run, results, worst, unanswered=unanswered, label_set=digest, targets={}, **scope
     )

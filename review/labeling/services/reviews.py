@@ -126,7 +126,10 @@ def adjudicate(
     is_hack: bool = False,
     reason: str,
 ) -> Adjudication:
-    """Settle labels that disagree, by somebody who wrote none of them. It needs no third review."""
+    """Settle labels that disagree, by somebody who wrote none of them. It needs no third review.
+
+    The same decision sent twice is stored once.
+    """
     reviews = Assignment.objects.filter(queue=queue, rollout=rollout).exclude(cause=Cause.GOLD)
     if first := reviews.order_by("slot").first():
         lock_reviews(first)
@@ -137,16 +140,18 @@ def adjudicate(
         raise AdjudicationRefusedError("One of these labels is yours: somebody else must decide.")
     if not reason.strip():
         raise InvalidLabelError(fields={"reason": "say why"})
-    decision = Adjudication.objects.create(
-        queue=queue,
-        rollout=rollout,
-        decided_by=decided_by,
-        answer=answer,
-        earliest_wrong_step=earliest_wrong_step,
-        has_no_wrong_step=has_no_wrong_step,
-        is_hack=is_hack,
-        reason=reason,
-    )
+    said = {
+        "decided_by": decided_by,
+        "answer": answer,
+        "earliest_wrong_step": earliest_wrong_step,
+        "has_no_wrong_step": has_no_wrong_step,
+        "is_hack": is_hack,
+        "reason": reason,
+    }
+    newest = Adjudication.objects.filter(queue=queue, rollout=rollout).order_by("-pk").first()
+    if newest and all(getattr(newest, name) == value for name, value in said.items()):
+        return newest
+    decision = Adjudication.objects.create(queue=queue, rollout=rollout, **said)
     reviews.filter(state__in=PENDING).update(state=AssignmentState.WITHDRAWN)
     record_event(actor=decided_by, action="labels adjudicated", subject=decision)
     return decision

@@ -10,10 +10,8 @@ from django.utils import timezone
 
 from review.accounts.models import Membership, Role, User
 from review.core.models import record_event
-from review.rollouts.errors import InvalidSliceError
 from review.rollouts.models import Slice
-from review.rollouts.queries import counts_per_cell
-from review.rollouts.slices import rows_of_counts
+from review.rollouts.queries import counts_per_cell, why_uncountable
 from review.runs.models import Run
 from review.sampling.errors import InvalidRuleError, RuleStateError
 from review.sampling.models import AuditRule, BudgetPer, RuleState, RuleVersion, WindowState
@@ -197,8 +195,9 @@ def _wrong_frame(run: Run, new: NewRule) -> dict[str, str]:
     settings = new.settings
     if any(part.project_id != run.project_id for part in settings.slices):
         return {"slices": "slices of this project only"}
-    if fields := _cut_slices(run, settings.slices):
-        return fields
+    for part in settings.slices:
+        if reason := why_uncountable(run, part.conditions):
+            return {"slices": f"{part.name}: {reason}"}
     last = _last_step_so_far(run, settings.last_step)
     if not counts_per_cell(run, new.first_step, last):
         is_to_come = settings.last_step is None or settings.last_step > run.completed_step
@@ -208,16 +207,6 @@ def _wrong_frame(run: Run, new: NewRule) -> dict[str, str]:
     for part in settings.slices:
         if not counts_per_cell(run, new.first_step, last, part.conditions):
             return {"slices": f"no rollout of these steps is in {part.name}"}
-    return {}
-
-
-def _cut_slices(run: Run, slices: Sequence[Slice]) -> dict[str, str]:
-    """A slice whose edge lies inside a block of the run's counts: also before any rollout is in."""
-    for part in slices:
-        try:
-            rows_of_counts(part.conditions, step_block=run.step_block)
-        except InvalidSliceError as error:
-            return {"slices": f"{part.name}: {error.message}"}
     return {}
 
 
@@ -236,7 +225,7 @@ def lock_rule(rule_id: UUID) -> AuditRule:
 
 @transaction.atomic
 def start_rule(*, rule: AuditRule, actor: object) -> AuditRule:
-    rule = AuditRule.objects.select_for_update().get(pk=rule.pk)
+    rule = lock_rule(rule.pk)
     if rule.state != RuleState.DRAFT:
         raise RuleStateError("This audit has been started already.")
     rule.state = RuleState.ACTIVE
@@ -249,7 +238,7 @@ def start_rule(*, rule: AuditRule, actor: object) -> AuditRule:
 @transaction.atomic
 def finish_rule(*, rule: AuditRule, actor: object) -> AuditRule:
     """A lead ends the audit: no further window. Its open windows are ended by the caller first."""
-    rule = AuditRule.objects.select_for_update().get(pk=rule.pk)
+    rule = lock_rule(rule.pk)
     if rule.state == RuleState.FINISHED:
         return rule
     rule.windows.filter(state=WindowState.COLLECTING).delete()

@@ -74,12 +74,12 @@ class PercentField(forms.FloatField):
         return f"{100 * value:g}" if isinstance(value, int | float) else value
 
 
-class PeopleField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
+class PeopleField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # in the stubs only
     def label_from_instance(self, obj: Any) -> str:
         return str(obj.get_username())
 
 
-class VerifierField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
+class VerifierField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # the same
     def label_from_instance(self, obj: Any) -> str:
         return str(obj.verifier) + (", whose verdict is the reward" if obj.position == 0 else "")
 

@@ -18,7 +18,7 @@ from review.verifiers.queries import correctness_verifiers_of, late_verdict_coun
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Reading:
     """Windows, the share of each of their cells in a slice, and the cells that a verifier accepts.
 
     judged: of the windows' rollouts, how many the verifier has judged. An estimate needs all.
@@ -35,13 +35,13 @@ class View:
         return self.judged == self.rollouts
 
 
-def view_of(
+def reading_of(
     run: Run,
     audited: Sequence[AuditedWindow],
     *,
     verifier: VerifierVersion | None = None,
     conditions: Conditions = (),
-) -> View:
+) -> Reading:
     """The run's primary verifier or another one, on all rollouts or on those of a slice.
 
     A cell that the slice or a later verifier's verdicts cut through is split.
@@ -53,7 +53,7 @@ def view_of(
         return _seen_later(run, cells, audited, parts, verifier, conditions)
     accepted_M = cells.accepted_by(0 if verifier is None else own.index(verifier))
     rollouts = _rollouts(audited)
-    return View(
+    return Reading(
         windows=[window for window, _ in parts],
         slices=[inside_M for _, inside_M in parts],
         accepted=[np.tile(accepted_M, len(inside_M) // len(cells.ids)) for _, inside_M in parts],
@@ -125,7 +125,7 @@ def _seen_later(
     parts: Sequence[tuple[Window, FloatArray]],
     verifier: VerifierVersion,
     conditions: Conditions,
-) -> View:
+) -> Reading:
     windows: list[Window] = []
     slices: list[FloatArray] = []
     accepted: list[BoolArray] = []
@@ -139,7 +139,7 @@ def _seen_later(
         slices.append(np.tile(inside_M, 2))
         accepted.append(accepted_M)
         judged += n
-    return View(windows, slices, accepted, _rollouts(audited), judged)
+    return Reading(windows, slices, accepted, _rollouts(audited), judged)
 
 
 def _passed(
