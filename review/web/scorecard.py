@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from review.calibration.evidence import Labelled, labelled_behind
+from review.calibration.labelled_rollouts import Labelled, labelled_behind
 from review.calibration.models import Estimand, Estimate
 from review.calibration.queries import scorecard as stored_scorecard
 from review.core.errors import MissingError
