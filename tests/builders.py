@@ -10,7 +10,7 @@ from review.accounts.services import issue_token
 from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingVerdict
 from review.labeling.models import Answer
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.runs.models import Run
 from review.runs.services import NewPrompt, NewRun, store_prompts

@@ -12,6 +12,9 @@ from django.db.models.functions import Now
 class User(AbstractUser):
     """A person; everything they may do follows from their memberships."""
 
+    # Their own keys on the labelling page, by action; an action that is not in it has its default.
+    shortcuts = models.JSONField(default=dict, blank=True)
+
 
 class Project(models.Model):
     """The unit of membership: runs, queues, rules and people's roles belong to one."""
@@ -26,7 +29,11 @@ class Project(models.Model):
 
 class Role(models.TextChoices):
     REVIEWER = "reviewer"
+    # Decides between labels that disagree.
+    ADJUDICATOR = "adjudicator"
     LEAD = "lead"
+    # Invites people and says what they may do.
+    ADMIN = "admin"
 
 
 class Membership(models.Model):
@@ -35,6 +42,8 @@ class Membership(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
     )
     role = models.CharField(max_length=20, choices=Role.choices)
+    # A reviewer's domains; none named: all of them.
+    expertise = ArrayField(models.CharField(max_length=60), default=list, blank=True)
 
     class Meta:
         constraints = [
@@ -46,6 +55,37 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} is {self.role} of {self.project}"
+
+
+class Invitation(models.Model):
+    """A link by which one person joins a project. Only its secret's hash is stored."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
+    # Whom it is for, as its maker calls them.
+    invitee = models.CharField(max_length=200)
+    roles = ArrayField(models.CharField(max_length=20, choices=Role.choices))
+    expertise = ArrayField(models.CharField(max_length=60), default=list, blank=True)
+    digest = models.CharField(max_length=64, unique=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="invitations"
+    )
+    accepted_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(roles__contained_by=Role.values, roles__len__gt=0),
+                name="invitation_roles_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.invitee} to {self.project}"
 
 
 class Scope(models.TextChoices):

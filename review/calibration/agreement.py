@@ -42,7 +42,7 @@ def agreement_of(rule: AuditRule) -> AgreementReport:
     pairs = _random_pairs(rule)
     weight_I = np.array([weight for weight, _ in pairs], dtype=float)
     answer_IR = _ratings([[CODES[Answer(x.answer)] for x in pair] for _, pair in pairs])
-    hack_IR = _ratings([[float(x.is_hack) for x in pair] for _, pair in pairs])
+    hack_IR = _ratings([[float(bool(x.is_hack)) for x in pair] for _, pair in pairs])
     step_IR = _ratings([[_step(x) for x in pair] for _, pair in pairs])
     return AgreementReport(
         raw=nominal_agreement(answer_IR),

@@ -10,6 +10,7 @@ from review.labeling.models import Adjudication, Assignment, Cause, Label, Queue
 from review.labeling.queries import has_pending
 from review.labeling.services import labels as services
 from review.labeling.services import reviews
+from review.labeling.services.judgements import NewLabel
 from review.rollouts.models import Rollout
 from review.sampling.models import Wave
 from review.sampling.queries import wave_that_drew
@@ -21,7 +22,7 @@ def commit_label(
     reviewer: User,
     token: UUID,
     client_key: UUID,
-    new: services.NewLabel,
+    new: NewLabel,
 ) -> tuple[Label, bool]:
     """Store the label; the wave's last one sends the audit on its way."""
     with transaction.atomic():
@@ -55,19 +56,15 @@ def skip_item(
 
 
 def adjudicate(
-    *, queue: Queue, rollout: Rollout, decided_by: User, new: services.NewLabel, reason: str
+    *, queue: Queue, rollout: Rollout, decided_by: User, new: NewLabel, reason: str
 ) -> Adjudication:
     """Settle labels that disagree; it may be the last thing that a wave waits for."""
-    services.check_label(rollout, new)
     with transaction.atomic():
         decision = reviews.adjudicate(
             queue=queue,
             rollout=rollout,
             decided_by=decided_by,
-            answer=new.answer,
-            earliest_wrong_step=new.earliest_wrong_step,
-            has_no_wrong_step=new.has_no_wrong_step,
-            is_hack=new.is_hack,
+            new=new,
             reason=reason,
         )
         wave = wave_that_drew(queue.rule, rollout)

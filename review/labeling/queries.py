@@ -165,7 +165,7 @@ class SlotLabel:
     answer: str
     earliest_wrong_step: int | None
     has_no_wrong_step: bool
-    is_hack: bool
+    is_hack: bool | None
 
 
 SLOT_LABEL = (
@@ -211,8 +211,9 @@ def resolve(labels: Sequence[SlotLabel]) -> FinalAnswer:
         return FinalAnswer(Answer.CANNOT_TELL, None, False, ids)
     (answer, _), *_ = Counter(label.answer for label in decided).most_common(1)
     agreeing = [label for label in decided if label.answer == answer]
-    hacks = sum(label.is_hack for label in agreeing)
-    is_hack = agreeing[0].is_hack if 2 * hacks == len(agreeing) else 2 * hacks > len(agreeing)
+    hacks = sum(bool(label.is_hack) for label in agreeing)
+    is_tie = 2 * hacks == len(agreeing)
+    is_hack = bool(agreeing[0].is_hack) if is_tie else 2 * hacks > len(agreeing)
     return FinalAnswer(answer, _step(agreeing[0]), is_hack, ids)
 
 
@@ -258,7 +259,9 @@ def final_answers(windows: Sequence[Window]) -> dict[tuple[UUID, int], FinalAnsw
         key = decision.queue.rule_id, decision.rollout_id
         if key in answers:
             ids = (*answers[key].ids, -decision.pk)
-            answers[key] = FinalAnswer(decision.answer, _step(decision), decision.is_hack, ids)
+            answers[key] = FinalAnswer(
+                decision.answer, _step(decision), bool(decision.is_hack), ids
+            )
     return answers
 
 

@@ -56,9 +56,9 @@ class Rollout(models.Model):
     cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="rollouts")
     # Null: a hedge, truncated or undecided; it is in no class.
     answer_class = models.TextField(null=True)  # noqa: DJ001
-    # [{"role", "content"}], as the client sent it.
+    # [{"role", "content"}, ...], as the client sent it; further keys: name, tool_calls, call_id.
     messages = models.JSONField()
-    # [[start, end], ...]: the numbered steps as character offsets into the last message.
+    # [[message, start, end], ...]: the numbered steps, as character offsets into the messages.
     steps = models.JSONField()
     tokens = models.PositiveIntegerField(null=True)
     # 0 to 5, cut at slices.LENGTH_EDGES.
@@ -150,3 +150,79 @@ class Slice(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ImportFormat(models.TextChoices):
+    TRL = "trl", "TRL completions (Parquet)"
+    VERL = "verl", "verl rollouts (JSONL)"
+    INSPECT = "inspect", "Inspect log (.eval)"
+    LM_EVAL = "lm_eval", "lm-eval samples (JSONL)"
+    JSONL = "jsonl", "JSON lines, by a mapping"
+    PARQUET = "parquet", "Parquet, by a mapping"
+
+
+class ImportState(models.TextChoices):
+    # The file is being sent, or waits for its mapping to be confirmed.
+    UPLOADED = "uploaded"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Import(models.Model):
+    """A file of rollouts that a lead brings. Its rows go in by chunks; refused ones are listed."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="imports")
+    # Made when it starts.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, null=True, related_name="imports")
+    format = models.CharField(max_length=20, choices=ImportFormat.choices)
+    # What its owner calls the file. Where it lies on the server follows from the id alone.
+    file_name = models.CharField(max_length=200)
+    bytes = models.BigIntegerField()
+    # Which column gives which field, and what holds for all rows.
+    mapping = models.JSONField(default=dict)
+    state = models.CharField(
+        max_length=10, choices=ImportState.choices, default=ImportState.UPLOADED
+    )
+    # How far it is: a killed worker's successor goes on from here.
+    rows_read = models.BigIntegerField(default=0)
+    rows_stored = models.BigIntegerField(default=0)
+    rows_refused = models.BigIntegerField(default=0)
+    bytes_read = models.BigIntegerField(default=0)
+    # Why it failed, in words for the lead.
+    problem = models.TextField(default="", blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=ImportState.values), name="import_state_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(format__in=ImportFormat.values), name="import_format_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.file_name
+
+
+class RefusedRow(models.Model):
+    """A row of an imported file that could not be stored, and why."""
+
+    of = models.ForeignKey(Import, on_delete=models.CASCADE, related_name="refused")
+    # 1-based; a line of the file, or a row of the table in it.
+    line = models.BigIntegerField()
+    reason = models.TextField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["of", "line"], name="refused_row_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}"

@@ -1,3 +1,4 @@
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,6 +9,7 @@ from review.accounts.models import Project
 from review.core.errors import MissingError
 from review.rollouts.errors import InvalidSliceError
 from review.rollouts.models import Group, Rollout, Slice, StepSummary
+from review.rollouts.segmentation import step_id
 from review.rollouts.slices import (
     Conditions,
     cell_mask,
@@ -21,10 +23,20 @@ from trainer.rewards.cells import Cell as CellFeatures
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One numbered step of a completion, as a reviewer reads it."""
+    """One numbered step of a completion, as a reviewer reads it. Its id outlives a new cut."""
 
     number: int
+    id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message of a completion; steps: those that it holds, none where it is not cut."""
+
+    role: str
+    text: str
+    steps: list[Step]
 
 
 def stored_uids(run: Run, uids: Iterable[str]) -> set[str]:
@@ -37,12 +49,20 @@ def stored_groups(run: Run, uids: Iterable[str]) -> set[str]:
     return set(rows.values_list("uid", flat=True))
 
 
-def steps_of(rollout: Rollout) -> list[Step]:
-    text = rollout.messages[-1]["content"]
+def turns_of(rollout: Rollout) -> list[Turn]:
+    """The completion's messages, its steps numbered through."""
+    steps: dict[int, list[Step]] = defaultdict(list)
+    for number, (message, start, end) in enumerate(rollout.steps, start=1):
+        text = rollout.messages[message]["content"][start:end]
+        steps[message].append(Step(number, step_id(message, start, text), text))
     return [
-        Step(number=number, text=text[start:end])
-        for number, (start, end) in enumerate(rollout.steps, start=1)
+        Turn(message["role"], message["content"], steps[position])
+        for position, message in enumerate(rollout.messages)
     ]
+
+
+def steps_of(rollout: Rollout) -> list[Step]:
+    return [step for turn in turns_of(rollout) for step in turn.steps]
 
 
 def rollouts_per_cell(run: Run) -> dict[str, int]:

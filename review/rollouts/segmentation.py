@@ -1,6 +1,7 @@
 """The numbered steps of a completion, as character offsets into its text."""
 
 import re
+from hashlib import sha256
 
 BLANK_LINES = re.compile(r"\n[ \t\r]*\n\s*")
 LINES = re.compile(r"\n\s*")
@@ -35,3 +36,9 @@ def _trim(text: str, start: int, end: int) -> Span:
     body = text[start:end]
     start += len(body) - len(body.lstrip())
     return start, start + len(body.strip())
+
+
+def step_id(message: int, start: int, text: str) -> str:
+    """A step's name: where it starts and what it says; a new segmentation leaves it as it is."""
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{message}.{start}.{digest[:12]}"

@@ -107,9 +107,15 @@ def _row(
     return (
         *(id_, run.pk, new.step, new.uid, groups[new.group].pk, new.policy.pk),
         *(cells[new.cell_key].pk, new.answer_class),
-        *(_json(new.messages), _json(segment(new.text)), new.tokens, new.length_bin),
+        *(_json(new.messages), _json(_steps(new)), new.tokens, new.length_bin),
         *(new.is_truncated, new.is_probe_hit, new.reward, new.table_version, "now"),
     )
+
+
+def _steps(new: NewRollout) -> list[tuple[int, int, int]]:
+    """Of the last message, the completion's last word."""
+    last = len(new.messages) - 1
+    return [(last, start, end) for start, end in segment(new.text)]
 
 
 def _json(value: object) -> str:

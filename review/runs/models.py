@@ -14,6 +14,16 @@ class RunStatus(models.TextChoices):
     FAILED = "failed"
 
 
+class Segmenter(models.TextChoices):
+    """How a completion is cut into steps."""
+
+    AUTO = "auto", "paragraphs, else lines, else sentences"
+    BLANK_LINE = "blank_line", "blank lines"
+    NUMBERED = "numbered", "its own numbering"
+    SENTENCE = "sentence", "sentences"
+    SOURCE = "source", "as the source sent them"
+
+
 class Run(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="runs")
@@ -25,6 +35,7 @@ class Run(models.Model):
     group_size = models.PositiveIntegerField()
     # The named answer normaliser that gives rollouts their answer class.
     normaliser = models.CharField(max_length=40)
+    segmenter = models.CharField(max_length=20, choices=Segmenter.choices, default=Segmenter.AUTO)
     # Counts per cell are kept by blocks of this many steps.
     step_block = models.PositiveIntegerField(default=1)
     # Every rollout of steps up to this one has been sent; a later one is refused.
@@ -40,6 +51,9 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(status__in=RunStatus.values), name="run_status_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(segmenter__in=Segmenter.values), name="run_segmenter_known"
             ),
         ]
 
@@ -103,3 +117,55 @@ class Prompt(models.Model):
 
     def __str__(self) -> str:
         return self.uid
+
+
+class Fault(models.TextChoices):
+    """What is wrong with a problem."""
+
+    WRONG_REFERENCE = "wrong_reference", "wrong reference"
+    AMBIGUOUS = "ambiguous"
+    NO_ANSWER = "no_answer", "no answer"
+    SEVERAL_ANSWERS = "several_answers", "several answers"
+    OTHER = "other"
+
+
+class ErratumState(models.TextChoices):
+    OPEN = "open"
+    UPHELD = "upheld"
+    DISMISSED = "dismissed"
+    # The label that reported it was taken back.
+    WITHDRAWN = "withdrawn"
+
+
+class Erratum(models.Model):
+    """A problem is said to be broken; a lead decides."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="errata")
+    fault = models.CharField(max_length=20, choices=Fault.choices)
+    state = models.CharField(max_length=10, choices=ErratumState.choices, default=ErratumState.OPEN)
+    note = models.TextField(default="", blank=True)
+    opened_by = models.CharField(max_length=200)
+    opened_at = models.DateTimeField(auto_now_add=True)
+    decided_by = models.CharField(max_length=200, default="", blank=True)
+    decided_at = models.DateTimeField(null=True)
+    decision = models.TextField(default="", blank=True)
+
+    class Meta:
+        constraints = [
+            # Reported again while it waits: the same erratum.
+            models.UniqueConstraint(
+                fields=["prompt", "fault"],
+                condition=models.Q(state="open"),
+                name="one_open_erratum_per_fault",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=ErratumState.values), name="erratum_state_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(fault__in=Fault.values), name="erratum_fault_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.fault}: {self.prompt}"

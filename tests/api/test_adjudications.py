@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from review.accounts.models import Membership, Project, Role, User
 from review.flows import labels
 from review.labeling.models import Adjudication, Answer, Assignment, Queue
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 from review.rollouts.models import Rollout
 from tests import builders
 from tests.api.calls import Caller, refused

@@ -10,7 +10,7 @@ from review.calibration.models import RewardRule, RewardTable
 from review.calibration.services.tables import build_table
 from review.flows import audit, ingest, labels
 from review.labeling.models import Answer, Queue
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.runs.models import Run
 from review.sampling.models import AuditRule

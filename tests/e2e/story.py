@@ -21,7 +21,7 @@ from review.calibration.services.tables import build_table, publish_table
 from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout
 from review.labeling.models import Answer, Lease, Queue
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.rollouts.models import Rollout
 from review.rollouts.services import create_slice

@@ -6,7 +6,7 @@ from review.accounts.models import Project, User
 from review.flows import audit, labels
 from review.labeling.models import Answer, Assignment, Label, Queue
 from review.labeling.queries import FINAL
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.sampling.models import Wave
 from tests import builders

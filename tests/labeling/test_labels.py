@@ -10,7 +10,8 @@ from review.accounts.models import Project, Role, User
 from review.labeling.errors import InvalidLabelError, KeyReusedError, LeaseLostError
 from review.labeling.models import Answer, Assignment, AssignmentState, Label, Queue, SkipReason
 from review.labeling.queries import UNDO_SECONDS
-from review.labeling.services.labels import NewLabel, commit_label, skip_item
+from review.labeling.services.judgements import NewLabel
+from review.labeling.services.labels import commit_label, skip_item
 from review.labeling.services.leases import extend_lease, release_item, take_next
 from tests import builders
 from tests.labeling import items

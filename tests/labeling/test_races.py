@@ -16,6 +16,7 @@ from review.accounts.models import Project, Role, User
 from review.labeling.errors import UndoRefusedError
 from review.labeling.models import Answer, Assignment, AssignmentState, Label, Lease, Queue
 from review.labeling.services import labels, leases
+from review.labeling.services.judgements import NewLabel
 from review.sampling.models import Draw
 from tests import builders
 from tests.labeling import items
@@ -67,7 +68,7 @@ def label_until_empty(queue: Queue, reviewer: User, seed: int) -> list[tuple[UUI
                 reviewer=reviewer,
                 token=held.lease_token,
                 client_key=key,
-                new=labels.NewLabel(answer=Answer.CORRECT),
+                new=NewLabel(answer=Answer.CORRECT),
             )
             assert label.client_key == key
         acknowledged.append((held.pk, key))
@@ -155,7 +156,7 @@ def test_the_same_commit_at_once_is_stored_once(project: Project, ben: User) -> 
             reviewer=ben,
             token=held.lease_token,
             client_key=key,
-            new=labels.NewLabel(answer=Answer.CORRECT),
+            new=NewLabel(answer=Answer.CORRECT),
         )
         return label.pk, is_new
 

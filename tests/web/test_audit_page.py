@@ -11,7 +11,7 @@ from review.accounts.models import Project, Role, User
 from review.accounts.services import add_member
 from review.flows import audit, labels
 from review.labeling.models import Adjudication, Answer, Assignment, SkipReason
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.rollouts.services import create_slice
 from review.runs.models import Run

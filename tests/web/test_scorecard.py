@@ -13,7 +13,7 @@ from review.calibration.services.scorecard import refresh_run
 from review.flows import audit
 from review.flows.labels import commit_label
 from review.labeling.models import Answer
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.rollouts.services import create_slice
 from review.runs.models import Run

@@ -18,7 +18,7 @@ from review.flows import labels
 from review.flows.ingest import Uid
 from review.labeling.disagreements import Disagreement, oldest_disagreements
 from review.labeling.models import Adjudication, Answer, Label
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 from review.rollouts.errors import UnknownRolloutError
 from review.rollouts.models import Rollout
 from review.runs.models import Run
@@ -146,7 +146,7 @@ def _review_out(label: Label) -> ReviewOut:
         answer=label.answer,
         earliest_wrong_step=label.earliest_wrong_step,
         no_wrong_step=label.has_no_wrong_step,
-        is_hack=label.is_hack,
+        is_hack=bool(label.is_hack),
         note=label.note,
         at=label.created_at,
     )
@@ -160,7 +160,7 @@ def _adjudication_out(decision: Adjudication) -> object:
             answer=decision.answer,
             earliest_wrong_step=decision.earliest_wrong_step,
             no_wrong_step=decision.has_no_wrong_step,
-            is_hack=decision.is_hack,
+            is_hack=bool(decision.is_hack),
             reason=decision.reason,
             decided_by=decision.decided_by.username,
             at=decision.created_at,

@@ -19,7 +19,7 @@ from review.flows import labels
 from review.labeling.models import Answer, Assignment, SkipReason
 from review.labeling.queries import assignment_of_reviewer, item_of, queue_of_reviewer
 from review.labeling.services import leases
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 
 Note = Annotated[str, Meta(max_length=10_000)]
 AnswerIn = Literal["correct", "incorrect", "cannot_tell"]

@@ -1,6 +1,5 @@
 """Labels: stored once, taken back by a new row, passed on with a reason."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -8,14 +7,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from review.accounts.models import User
-from review.labeling.errors import (
-    InvalidLabelError,
-    KeyReusedError,
-    LeaseLostError,
-    UndoRefusedError,
-)
+from review.labeling.errors import KeyReusedError, LeaseLostError, UndoRefusedError
 from review.labeling.models import (
-    Answer,
     Assignment,
     AssignmentState,
     Label,
@@ -26,18 +19,9 @@ from review.labeling.models import (
     SkipReason,
 )
 from review.labeling.queries import label_to_undo
+from review.labeling.services.judgements import NewLabel, judgement_of
 from review.labeling.services.leases import lock_held, released, take_turns
 from review.labeling.services.reviews import arrange_reviews, is_given_up, lock_reviews
-from review.rollouts.models import Rollout
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewLabel:
-    answer: Answer
-    earliest_wrong_step: int | None = None
-    has_no_wrong_step: bool = False
-    is_hack: bool = False
-    note: str = ""
 
 
 @transaction.atomic
@@ -54,7 +38,7 @@ def commit_label(
         if earlier.assignment_id != assignment.pk:
             raise KeyReusedError(fields={"client_key": "is another label's"})
         return earlier, False
-    check_label(assignment.rollout, new)
+    judgement = judgement_of(assignment.queue, assignment.rollout, new)
     is_ours = (
         locked.state == AssignmentState.LEASED
         and locked.lease_token == token
@@ -69,28 +53,14 @@ def commit_label(
         assignment=locked,
         reviewer=reviewer,
         client_key=client_key,
-        answer=new.answer,
-        earliest_wrong_step=new.earliest_wrong_step,
-        has_no_wrong_step=new.has_no_wrong_step,
-        is_hack=new.is_hack,
+        **judgement,
         note=new.note,
         is_late=not is_ours,
+        active_ms=new.active_ms,
     )
     if is_ours:
         arrange_reviews(assignment=locked)
     return label, True
-
-
-def check_label(rollout: Rollout, new: NewLabel) -> None:
-    """Raise InvalidLabelError for an answer that contradicts itself or the rollout."""
-    steps = len(rollout.steps)
-    wrong = new.earliest_wrong_step
-    if wrong is not None and not 1 <= wrong <= steps:
-        raise InvalidLabelError(fields={"earliest_wrong_step": f"1 to {steps}"})
-    if wrong is not None and new.has_no_wrong_step:
-        raise InvalidLabelError(fields={"no_wrong_step": "contradicts earliest_wrong_step"})
-    if len(new.note) > 10_000:
-        raise InvalidLabelError(fields={"note": "at most 10,000 characters"})
 
 
 def _was_held(assignment: Assignment, reviewer: User, token: UUID) -> bool:

@@ -24,6 +24,7 @@ from review.labeling.queries import (
     eligible_reviewers,
     slot_labels,
 )
+from review.labeling.services.judgements import NewLabel, judgement_of
 from review.rollouts.models import Rollout
 from review.sampling.models import WaveState
 from trainer.rewards.cells import Cell
@@ -120,10 +121,7 @@ def adjudicate(
     queue: Queue,
     rollout: Rollout,
     decided_by: User,
-    answer: Answer,
-    earliest_wrong_step: int | None = None,
-    has_no_wrong_step: bool = False,
-    is_hack: bool = False,
+    new: NewLabel,
     reason: str,
 ) -> Adjudication:
     """Settle labels that disagree, by somebody who wrote none of them. It needs no third review.
@@ -140,14 +138,7 @@ def adjudicate(
         raise AdjudicationRefusedError("One of these labels is yours: somebody else must decide.")
     if not reason.strip():
         raise InvalidLabelError(fields={"reason": "say why"})
-    said = {
-        "decided_by": decided_by,
-        "answer": answer,
-        "earliest_wrong_step": earliest_wrong_step,
-        "has_no_wrong_step": has_no_wrong_step,
-        "is_hack": is_hack,
-        "reason": reason,
-    }
+    said = judgement_of(queue, rollout, new) | {"decided_by": decided_by, "reason": reason}
     newest = Adjudication.objects.filter(queue=queue, rollout=rollout).order_by("-pk").first()
     if newest and all(getattr(newest, name) == value for name, value in said.items()):
         return newest

@@ -3,7 +3,7 @@
 from django import forms
 
 from review.labeling.models import Answer
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 
 ANSWERS = [(answer.value, answer.label.lower()) for answer in Answer]
 

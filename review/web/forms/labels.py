@@ -1,7 +1,7 @@
 from django import forms
 
 from review.labeling.models import Answer, SkipReason
-from review.labeling.services.labels import NewLabel
+from review.labeling.services.judgements import NewLabel
 
 
 class LabelForm(forms.Form):

@@ -1,8 +1,9 @@
-"""Queues, assignments with their leases, labels and adjudications: what humans said."""
+"""Queues, assignments with their leases: who is served what."""
 
 import uuid
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -12,13 +13,59 @@ from review.rollouts.models import Rollout
 from review.sampling.models import AuditRule, Draw, Wave
 
 
+class Question(models.TextChoices):
+    """What a queue can ask beside whether the answer is correct, which all of them do."""
+
+    STEP = "step", "earliest wrong step"
+    CATEGORY = "category", "kind of that error"
+    FORMAT = "format", "format kept or broken"
+    HACK = "hack", "reward hack"
+    REASONING = "reasoning", "reasoning supports the answer"
+    PROBLEM = "problem", "problem broken"
+    CONFIDENCE = "confidence", "confidence"
+
+
+def default_questions() -> list[str]:
+    return [Question.STEP, Question.CATEGORY, Question.HACK, Question.PROBLEM]
+
+
 class Queue(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="queues")
     rule = models.OneToOneField(AuditRule, on_delete=models.PROTECT, related_name="queue")
     name = models.CharField(max_length=200)
     lease_seconds = models.PositiveIntegerField(default=900)
+    # What its labels say: fixed from the first label on, so that all of them say the same.
+    questions = ArrayField(
+        models.CharField(max_length=20, choices=Question.choices), default=default_questions
+    )
+    # Each criterion is met, not met, or cannot be told.
+    rubric = ArrayField(models.CharField(max_length=300), default=list)
+    instructions = models.TextField(default="", blank=True)
+    # Whether a reviewer is shown, after the commit, what the verifiers said.
+    reveals = models.BooleanField(default=True)
+    # Whose expertise it asks for; none named: anybody's.
+    domains = ArrayField(models.CharField(max_length=60), default=list)
+    # Practice items to answer, and the share of them to answer right, before the first real item.
+    practice_size = models.PositiveSmallIntegerField(default=0)
+    pass_mark = models.FloatField(default=0.8)
+    # Whoever is surely less often right than this on known answers is paused; null: nobody is.
+    gold_mark = models.FloatField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(questions__contained_by=Question.values), name="queue_questions_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(pass_mark__gt=0, pass_mark__lte=1), name="queue_pass_mark_is_a_share"
+            ),
+            models.CheckConstraint(
+                condition=Q(gold_mark=None) | Q(gold_mark__gt=0, gold_mark__lt=1),
+                name="queue_gold_mark_is_a_share",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -32,6 +79,8 @@ class AssignmentState(models.TextChoices):
     SKIPPED = "skipped"
     # Not wanted any more: its wave was cancelled, or the label that called for it taken back.
     WITHDRAWN = "withdrawn"
+    # The queue asks for correctness alone, and the rollout's answer class is labelled already.
+    SETTLED = "settled"
 
 
 class Cause(models.TextChoices):
@@ -43,6 +92,9 @@ class Cause(models.TextChoices):
     RANDOM = "random", "random second review"
     CONTRADICTION = "contradiction", "second review of a contradiction"
     TIE_BREAK = "tie_break", "third review of a disagreement"
+    REQUEUE = "requeue", "asked again by a lead"
+    # Whether a member of a settled answer class is as the class's label says.
+    CLASS_CHECK = "class_check", "second look at a settled answer class"
     # The answer is known: it tells how good the reviewer is.
     GOLD = "gold", "known answer"
 
@@ -74,6 +126,10 @@ class Assignment(models.Model):
     )
     lease_token = models.UUIDField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
+    # What settles it, if it is settled by its answer class.
+    settled_by = models.ForeignKey(
+        "SettledClass", on_delete=models.PROTECT, null=True, related_name="assignments"
+    )
 
     class Meta:
         constraints = [
@@ -107,6 +163,11 @@ class Assignment(models.Model):
                     lease_expires_at__isnull=False,
                 ),
                 name="lease_is_complete",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="settled", settled_by__isnull=False)
+                | (~Q(state="settled") & Q(settled_by=None)),
+                name="settled_by_something",
             ),
         ]
         indexes = [
@@ -142,59 +203,42 @@ class Lease(models.Model):
         return f"{self.assignment_id} to {self.reviewer}"
 
 
-class Answer(models.TextChoices):
-    CORRECT = "correct"
-    INCORRECT = "incorrect"
-    CANNOT_TELL = "cannot_tell", "cannot tell"
+class Watermark(models.Model):
+    """Up to which rank of a queue nothing is left for a reviewer: where their next take starts."""
 
-
-class Label(models.Model):
-    """One reviewer's answer about one rollout. Immutable; an undo is a Retraction."""
-
-    assignment = models.ForeignKey(Assignment, on_delete=models.PROTECT, related_name="labels")
+    queue = models.ForeignKey(Queue, on_delete=models.CASCADE, related_name="watermarks")
     reviewer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="labels"
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="watermarks"
     )
-    # The client's idempotency key: the same commit sent twice is one label.
-    client_key = models.UUIDField()
-    answer = models.CharField(max_length=12, choices=Answer.choices)
-    # 1-based number of the earliest wrong step; has_no_wrong_step says that there is none; neither:
-    # the reviewer did not say.
-    earliest_wrong_step = models.PositiveIntegerField(null=True)
-    has_no_wrong_step = models.BooleanField(default=False)
-    is_hack = models.BooleanField(default=False)
-    note = models.TextField(default="", blank=True)
-    # The lease had passed on when this came in: kept, but the item is another's.
-    is_late = models.BooleanField(default=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    rank = models.BigIntegerField()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["reviewer", "client_key"], name="label_key_once"),
-            models.CheckConstraint(
-                condition=Q(answer__in=Answer.values), name="label_answer_known"
-            ),
-            models.CheckConstraint(
-                condition=Q(earliest_wrong_step=None)
-                | Q(earliest_wrong_step__gte=1, has_no_wrong_step=False),
-                name="label_wrong_step_consistent",
-            ),
+            models.UniqueConstraint(fields=["queue", "reviewer"], name="watermark_once"),
         ]
-        # undo: a reviewer's newest label
-        indexes = [models.Index(fields=["reviewer", "-id"], name="label_newest_of_reviewer")]
 
     def __str__(self) -> str:
-        return f"{self.answer} by {self.reviewer}"
+        return f"{self.reviewer} in {self.queue}: {self.rank}"
 
 
-class Retraction(models.Model):
-    """The reviewer took a label back."""
+class Draft(models.Model):
+    """What a reviewer has filled in so far; gone with the commit."""
 
-    label = models.OneToOneField(Label, on_delete=models.PROTECT, related_name="retraction")
-    created_at = models.DateTimeField(auto_now_add=True)
+    assignment = models.ForeignKey(Assignment, on_delete=models.CASCADE, related_name="drafts")
+    reviewer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="drafts"
+    )
+    # The label form's fields, as they were sent.
+    body = models.JSONField()
+    saved_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["assignment", "reviewer"], name="draft_once"),
+        ]
 
     def __str__(self) -> str:
-        return f"retraction of {self.label_id}"
+        return f"draft of {self.reviewer} for {self.assignment_id}"
 
 
 class SkipReason(models.TextChoices):
@@ -225,57 +269,3 @@ class Skip(models.Model):
 
     def __str__(self) -> str:
         return f"{self.reason} by {self.reviewer}"
-
-
-class Adjudication(models.Model):
-    """A decision between labels that disagree; it is the rollout's final answer. Append-only."""
-
-    queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="adjudications")
-    rollout = models.ForeignKey(Rollout, on_delete=models.PROTECT, related_name="adjudications")
-    decided_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="adjudications"
-    )
-    answer = models.CharField(max_length=12, choices=Answer.choices)
-    earliest_wrong_step = models.PositiveIntegerField(null=True)
-    has_no_wrong_step = models.BooleanField(default=False)
-    is_hack = models.BooleanField(default=False)
-    reason = models.TextField()
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(answer__in=Answer.values), name="adjudication_answer_known"
-            ),
-        ]
-        # the newest decision about a rollout
-        indexes = [
-            models.Index(fields=["queue", "rollout", "-id"], name="adjudication_newest"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.answer} by {self.decided_by}"
-
-
-class GoldItem(models.Model):
-    """A rollout whose answer is known for certain."""
-
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="gold_items")
-    rollout = models.OneToOneField(Rollout, on_delete=models.PROTECT, related_name="gold_item")
-    answer = models.CharField(
-        max_length=12, choices=[(Answer.CORRECT, "correct"), (Answer.INCORRECT, "incorrect")]
-    )
-    is_hack = models.BooleanField(default=False)
-    set_by = models.CharField(max_length=200)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(answer__in=[Answer.CORRECT, Answer.INCORRECT]),
-                name="gold_answer_decided",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.answer}: rollout {self.rollout_id}"

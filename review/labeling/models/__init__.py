@@ -1,0 +1,62 @@
+"""Queues, assignments with their leases, labels and adjudications: what humans said."""
+
+from review.labeling.models.classes import SettledClass
+from review.labeling.models.known_answers import GoldItem, Pause, PracticeAnswer, Qualification
+from review.labeling.models.labels import (
+    Adjudication,
+    Answer,
+    Confidence,
+    Criterion,
+    ErrorCategory,
+    HackKind,
+    Judgement,
+    Label,
+    Objection,
+    Retraction,
+    Reveal,
+)
+from review.labeling.models.queues import (
+    PENDING,
+    SECOND_REVIEWS,
+    Assignment,
+    AssignmentState,
+    Cause,
+    Draft,
+    Lease,
+    Question,
+    Queue,
+    Skip,
+    SkipReason,
+    Watermark,
+)
+
+__all__ = [
+    "PENDING",
+    "SECOND_REVIEWS",
+    "Adjudication",
+    "Answer",
+    "Assignment",
+    "AssignmentState",
+    "Cause",
+    "Confidence",
+    "Criterion",
+    "Draft",
+    "ErrorCategory",
+    "GoldItem",
+    "HackKind",
+    "Judgement",
+    "Label",
+    "Lease",
+    "Objection",
+    "Pause",
+    "PracticeAnswer",
+    "Qualification",
+    "Question",
+    "Queue",
+    "Retraction",
+    "Reveal",
+    "SettledClass",
+    "Skip",
+    "SkipReason",
+    "Watermark",
+]
