@@ -3,7 +3,8 @@
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
-RUN useradd --system --uid 10001 --create-home assay
+RUN useradd --system --uid 10001 --create-home assay \
+    && install --directory --owner assay --mode 700 /uploads
 WORKDIR /app
 
 COPY pyproject.toml constraints.txt README.md LICENSE manage.py ./

@@ -133,6 +133,10 @@ LOGIN_URL = "web:login"
 LOGIN_REDIRECT_URL = "web:home"
 LOGOUT_REDIRECT_URL = "web:login"
 
+# How many proxies stand before the server, each of which adds the address of whoever called it to
+# X-Forwarded-For. What a client writes there itself is further to the left, and not believed.
+TRUSTED_PROXIES = env_int("TRUSTED_PROXIES", 0)
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -153,6 +157,16 @@ SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = "Lax"
 X_FRAME_OPTIONS = "DENY"
+
+# Single sign-on by OpenID Connect; without an issuer there is none.
+OIDC_ISSUER = env_str("OIDC_ISSUER", "")
+OIDC_CLIENT_ID = env_str("OIDC_CLIENT_ID", "")
+OIDC_CLIENT_SECRET = env_str("OIDC_CLIENT_SECRET", "")
+OIDC_NAME = env_str("OIDC_NAME", "single sign-on")
+if OIDC_ISSUER and not (OIDC_CLIENT_ID and OIDC_CLIENT_SECRET):
+    raise ImproperlyConfigured("OIDC_ISSUER needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
+if OIDC_ISSUER and HTTPS and not OIDC_ISSUER.startswith("https://"):
+    raise ImproperlyConfigured("OIDC_ISSUER must be an https:// address")
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -175,6 +189,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    # A file's format is the call's own business, not the framework's.
+    "URL_FORMAT_OVERRIDE": None,
     "EXCEPTION_HANDLER": "review.api.v1.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -211,6 +227,10 @@ CELERY_BEAT_SCHEDULE = {
 # The largest batch of rollouts, measured after decompression; also Django's bound on any body.
 MAX_BATCH_BYTES = env_int("MAX_BATCH_BYTES", 32 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+
+# Files of rollouts that leads upload lie here until they are imported: web and worker share it.
+UPLOADS_DIR = env_str("UPLOADS_DIR", str(paths.home() / "uploads"))
+MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_BYTES", 4 * 1024**3)
 
 LOGGING = {
     "version": 1,

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
-from review.accounts.models import Membership, Project, User
+from review.accounts.models import Identity, Membership, Project, User
 
 
 class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic at run time
@@ -19,4 +19,13 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     inlines = (MembershipInline,)
 
 
-admin.site.register(User, UserAdmin)
+class IdentityInline(admin.TabularInline):  # type: ignore[type-arg]
+    """Here an account that had a password is given to somebody's single sign-on."""
+
+    model = Identity
+    extra = 0
+
+
+@admin.register(User)
+class PersonAdmin(UserAdmin):  # type: ignore[type-arg]
+    inlines = (IdentityInline,)

@@ -7,6 +7,8 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 
 class User(AbstractUser):
@@ -57,6 +59,18 @@ class Membership(models.Model):
         return f"{self.user} is {self.role} of {self.project}"
 
 
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> "InvitationQuerySet":
+        return self.filter(accepted_at=None, revoked_at=None, expires_at__gt=timezone.now())
+
+
+class InvitationState(models.TextChoices):
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
 class Invitation(models.Model):
     """A link by which one person joins a project. Only its secret's hash is stored."""
 
@@ -76,6 +90,8 @@ class Invitation(models.Model):
     accepted_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 
+    objects = InvitationQuerySet.as_manager()
+
     class Meta:
         constraints = [
             models.CheckConstraint(
@@ -87,12 +103,53 @@ class Invitation(models.Model):
     def __str__(self) -> str:
         return f"{self.invitee} to {self.project}"
 
+    @property
+    def state(self) -> InvitationState:
+        if self.accepted_at:
+            return InvitationState.ACCEPTED
+        if self.revoked_at:
+            return InvitationState.REVOKED
+        is_over = self.expires_at <= timezone.now()
+        return InvitationState.EXPIRED if is_over else InvitationState.OPEN
+
+
+class Identity(models.Model):
+    """How a provider of single sign-on knows a person: by a subject that never changes."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="identities"
+    )
+    issuer = models.CharField(max_length=500)
+    subject = models.CharField(max_length=255)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "identities"
+        constraints = [
+            models.UniqueConstraint(fields=["issuer", "subject"], name="identity_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} of {self.issuer}"
+
+
+class FailedSignIns(models.Model):
+    """How many sign-ins have failed that have one thing in common, until that is forgotten."""
+
+    # A hash of the name, of the address, or of both.
+    key = models.CharField(max_length=64, primary_key=True)
+    failures = models.PositiveIntegerField()
+    ends_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.failures} until {self.ends_at}"
+
 
 class Scope(models.TextChoices):
-    INGEST = "ingest", "send runs, prompts, rollouts and verdicts"
-    TABLE = "table", "read reward tables"
-    LABEL = "label", "take and label items of the queues, as the reviewer who owns the token"
-    LEAD = "lead", "audits, estimates, building and publishing reward tables"
+    INGEST = "ingest", _("send runs, prompts, rollouts and verdicts")
+    TABLE = "table", _("read reward tables")
+    LABEL = "label", _("take and label items of the queues, as the reviewer who owns the token")
+    LEAD = "lead", _("audits, estimates, building and publishing reward tables")
 
 
 class TokenQuerySet(models.QuerySet["ServiceToken"]):

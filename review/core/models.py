@@ -2,6 +2,10 @@
 
 from django.db import models
 
+from review.core.lookups import AnyOf
+
+models.CharField.register_lookup(AnyOf)
+
 
 class AuditEvent(models.Model):
     at = models.DateTimeField(auto_now_add=True)
@@ -20,5 +24,15 @@ class AuditEvent(models.Model):
 
 def record_event(*, actor: object, action: str, subject: object, **details: object) -> None:
     """Write one line of the audit trail, inside the caller's transaction."""
-    label = f"{type(subject).__name__}:{getattr(subject, 'pk', subject)}"
-    AuditEvent.objects.create(actor=str(actor), action=action, subject=label, details=details)
+    AuditEvent.objects.create(
+        actor=str(actor), action=action, subject=_name_of(subject), details=details
+    )
+
+
+def events_of(subject: object) -> models.QuerySet[AuditEvent]:
+    """What happened to the thing, the newest first."""
+    return AuditEvent.objects.filter(subject=_name_of(subject)).order_by("-at", "-pk")
+
+
+def _name_of(subject: object) -> str:
+    return f"{type(subject).__name__}:{getattr(subject, 'pk', subject)}"

@@ -2,7 +2,7 @@
 
 Every process leads a group of its own, so that a terminal's Ctrl-C reaches only the supervisor,
 which then stops them in reverse order. On Linux the kernel tells them to stop when the supervisor
-is killed outright.
+is killed outright; a watcher kills those that do not.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from types import FrameType
 from typing import IO, TextIO
 
 from review.core.embedded.errors import ProcessFailedError
+from review.core.embedded.watcher import watched
 
 POLL_S = 0.05
+# How long the processes of a killed supervisor may take to stop.
+ORPHANS_STOP_WITHIN_S = 5.0
 PR_SET_PDEATHSIG = 1
 STOP_REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -63,6 +66,7 @@ class Supervisor:
         self._ready_within_s = ready_within_s
         self._children: dict[str, _Child] = {}
         self._stop_requests = 0
+        self._tell_watcher: Callable[[int], None] = lambda group: None
         self._width = 0
 
     def run(self, specs: Sequence[ProcessSpec], on_ready: Callable[[], None] | None = None) -> int:
@@ -71,7 +75,7 @@ class Supervisor:
         `on_ready` runs once everything is up; while it runs nobody watches, so keep it short.
         """
         self._width = max(len(spec.name) for spec in specs)
-        with self._signals_handled():
+        with self._signals_handled(), watched(ORPHANS_STOP_WITHIN_S) as self._tell_watcher:
             try:
                 for spec in specs:
                     self._start(spec)
@@ -105,6 +109,7 @@ class Supervisor:
             target=self._print_lines, args=(spec.name, process.stdout), daemon=True
         )
         printer.start()
+        self._tell_watcher(process.pid)
         self._children[spec.name] = _Child(spec, process, printer)
         self._await_readiness(spec)
 
@@ -156,6 +161,7 @@ class Supervisor:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
+        self._tell_watcher(-child.process.pid)
         child.printer.join(timeout=1)
         self._children.pop(child.spec.name, None)
 

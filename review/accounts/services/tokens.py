@@ -7,7 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from review.accounts.errors import NotAMemberError, UnknownScopeError
-from review.accounts.models import Membership, Project, Role, Scope, ServiceToken, User
+from review.accounts.models import Project, Scope, ServiceToken, User
 from review.accounts.queries import owner_may, token_digest
 from review.core.models import record_event
 
@@ -18,14 +18,6 @@ class IssuedToken:
 
     token: ServiceToken
     secret: str
-
-
-@transaction.atomic
-def add_member(*, project: Project, user: User, role: Role, actor: object) -> Membership:
-    membership, is_new = Membership.objects.get_or_create(project=project, user=user, role=role)
-    if is_new:
-        record_event(actor=actor, action="member added", subject=membership, role=role)
-    return membership
 
 
 @transaction.atomic
