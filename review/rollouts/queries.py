@@ -1,6 +1,8 @@
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Max, Q, QuerySet, Sum
@@ -9,7 +11,7 @@ from review.accounts.models import Project
 from review.core.errors import MissingError
 from review.rollouts.errors import InvalidSliceError
 from review.rollouts.models import Group, Rollout, Slice, StepSummary
-from review.rollouts.segmentation import step_id
+from review.rollouts.segmentation import step_id, written
 from review.rollouts.slices import (
     Conditions,
     cell_mask,
@@ -31,21 +33,34 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """A message of a completion; steps: those that it holds, none where it is not cut."""
+    """A message of a completion; steps: those that it holds, none where it is not cut.
+
+    name: the speaker's or the tool's. call_id: of the call that a tool's message answers.
+    """
 
     role: str
     text: str
     steps: list[Step]
+    name: str = ""
+    call_id: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 def stored_uids(run: Run, uids: Iterable[str]) -> set[str]:
-    rows = Rollout.objects.filter(run=run, uid__in=set(uids))
+    rows = Rollout.objects.filter(run=run, uid__any_of=uids)
     return set(rows.values_list("uid", flat=True))
 
 
 def stored_groups(run: Run, uids: Iterable[str]) -> set[str]:
-    rows = Group.objects.filter(run=run, uid__in=set(uids))
+    rows = Group.objects.filter(run=run, uid__any_of=uids)
     return set(rows.values_list("uid", flat=True))
 
 
@@ -55,14 +70,45 @@ def turns_of(rollout: Rollout) -> list[Turn]:
     for number, (message, start, end) in enumerate(rollout.steps, start=1):
         text = rollout.messages[message]["content"][start:end]
         steps[message].append(Step(number, step_id(message, start, text), text))
-    return [
-        Turn(message["role"], message["content"], steps[position])
-        for position, message in enumerate(rollout.messages)
-    ]
+    return [_turn(message, steps[position]) for position, message in enumerate(rollout.messages)]
+
+
+def _turn(message: Mapping[str, Any], steps: list[Step]) -> Turn:
+    return Turn(
+        role=message["role"],
+        text=message["content"],
+        steps=steps,
+        name=message.get("name", ""),
+        call_id=message.get("call_id", ""),
+        tool_calls=tuple(
+            ToolCall(call.get("id", ""), call["name"], call["arguments"])
+            for call in message.get("tool_calls", ())
+        ),
+    )
 
 
 def steps_of(rollout: Rollout) -> list[Step]:
     return [step for turn in turns_of(rollout) for step in turn.steps]
+
+
+def number_in(rollout: Rollout, id_: str) -> int:
+    """The number of the step of this id; where it is cut otherwise, of the one that it is in."""
+    message, start, _ = id_.split(".")
+    starts = [(message, start) for message, start, _ in rollout.steps]
+    return max(bisect_right(starts, (int(message), int(start))), 1)
+
+
+def last_words(rollout: Rollout) -> str:
+    """The last message of the policy: where it says its answer."""
+    words: str = rollout.messages[written(rollout.messages)[-1]]["content"]
+    return words
+
+
+def rollouts_to_recut(run: Run) -> int:
+    """How many may still be cut by an earlier segmenter."""
+    if run.recut_after is None:
+        return 0
+    return run.rollouts.filter(pk__gt=run.recut_after, purged_at=None).count()
 
 
 def rollouts_per_cell(run: Run) -> dict[str, int]:

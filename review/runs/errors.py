@@ -25,5 +25,25 @@ class StepOrderError(InvalidError):
     """A completed step cannot be taken back."""
 
 
+class UnknownSegmenterError(InvalidError):
+    """There is no such way to cut a completion into steps."""
+
+    code = "unknown_segmenter"
+
+
+class StepsClaimedError(ConflictError):
+    """A process verifier has named wrong steps by their numbers, which would not hold any more."""
+
+    code = "steps_claimed"
+
+
 class UnknownNormaliserError(InvalidError):
     """The server does not know this answer normaliser."""
+
+
+class InvalidErratumError(InvalidError):
+    """An erratum is decided with a reason."""
+
+
+class ErratumDecidedError(ConflictError):
+    """This erratum waits for no decision any more."""

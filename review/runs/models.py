@@ -36,6 +36,8 @@ class Run(models.Model):
     # The named answer normaliser that gives rollouts their answer class.
     normaliser = models.CharField(max_length=40)
     segmenter = models.CharField(max_length=20, choices=Segmenter.choices, default=Segmenter.AUTO)
+    # The rollouts with larger ids may still be cut by an earlier segmenter. Null: none is.
+    recut_after = models.BigIntegerField(null=True)
     # Counts per cell are kept by blocks of this many steps.
     step_block = models.PositiveIntegerField(default=1)
     # Every rollout of steps up to this one has been sent; a later one is refused.

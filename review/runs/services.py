@@ -4,16 +4,28 @@ from datetime import date
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from review.accounts.models import Project
 from review.core.models import record_event
 from review.runs.errors import (
+    ErratumDecidedError,
+    InvalidErratumError,
     PromptConflictError,
     RunConflictError,
     StepOrderError,
     UnknownNormaliserError,
 )
-from review.runs.models import Policy, Prompt, Run, RunStatus
+from review.runs.models import (
+    Erratum,
+    ErratumState,
+    Fault,
+    Policy,
+    Prompt,
+    Run,
+    RunStatus,
+    Segmenter,
+)
 from review.runs.queries import prompts_by_uid
 from trainer.rewards.cells import NORMALISERS
 
@@ -27,6 +39,7 @@ class NewRun:
     group_size: int
     normaliser: str
     step_block: int
+    segmenter: str = Segmenter.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +69,7 @@ def register_run(*, project: Project, new: NewRun, actor: object) -> tuple[Run, 
             "group_size": new.group_size,
             "normaliser": new.normaliser,
             "step_block": new.step_block,
+            "segmenter": new.segmenter,
         },
     )
     if is_new:
@@ -125,7 +139,7 @@ def store_prompts(*, run: Run, prompts: Sequence[NewPrompt]) -> None:
         ],
         ignore_conflicts=True,
     )
-    stored = prompts_by_uid(run, (new.uid for new in prompts))
+    stored = prompts_by_uid(run, (new.uid for new in prompts), with_texts=True)
     for position, new in enumerate(prompts):
         kept = stored[new.uid]
         if (kept.text, kept.references, kept.domain) != (new.text, new.references, new.domain):
@@ -139,3 +153,54 @@ def policies_by_uid(*, run: Run, uids: set[str]) -> dict[str, Policy]:
     for policy in Policy.objects.bulk_create([Policy(run=run, uid=uid) for uid in missing]):
         stored[policy.uid] = policy
     return stored
+
+
+@transaction.atomic
+def open_erratum(*, prompt: Prompt, fault: Fault, note: str, actor: object) -> Erratum:
+    """That the prompt is said to have this fault. Said again it is the same erratum, while that
+    waits and where it was upheld; holds its row."""
+    upheld = Erratum.objects.filter(prompt=prompt, fault=fault, state=ErratumState.UPHELD)
+    if known := upheld.first():
+        return known
+    erratum, is_new = Erratum.objects.select_for_update().get_or_create(
+        prompt=prompt,
+        fault=fault,
+        state=ErratumState.OPEN,
+        defaults={"note": note, "opened_by": str(actor)},
+    )
+    if is_new:
+        record_event(actor=actor, action="erratum opened", subject=erratum, fault=fault)
+    return erratum
+
+
+def lock_open_erratum(*, prompt: Prompt, fault: str) -> Erratum | None:
+    """The erratum that waits for a decision, its row locked: whoever reports it anew waits."""
+    rows = Erratum.objects.select_for_update().filter(prompt=prompt, fault=fault)
+    return rows.filter(state=ErratumState.OPEN).first()
+
+
+@transaction.atomic
+def withdraw_erratum(*, erratum: Erratum, actor: object) -> None:
+    """Nobody says it any more. The caller holds it."""
+    _close_erratum(erratum, ErratumState.WITHDRAWN, actor, "")
+    record_event(actor=actor, action="erratum withdrawn", subject=erratum)
+
+
+@transaction.atomic
+def decide_erratum(*, erratum: Erratum, is_upheld: bool, reason: str, actor: object) -> Erratum:
+    """Say whether the problem is broken. No label, estimate or reward changes by it."""
+    if not reason.strip():
+        raise InvalidErratumError(fields={"reason": "say why"})
+    held = Erratum.objects.select_for_update(of=("self",)).get(pk=erratum.pk)
+    if held.state != ErratumState.OPEN:
+        raise ErratumDecidedError(fields={"state": f"is {held.state}"})
+    state = ErratumState.UPHELD if is_upheld else ErratumState.DISMISSED
+    _close_erratum(held, state, actor, reason)
+    record_event(actor=actor, action=f"erratum {state}", subject=held, reason=reason)
+    return held
+
+
+def _close_erratum(erratum: Erratum, state: ErratumState, actor: object, decision: str) -> None:
+    erratum.state, erratum.decision = state, decision
+    erratum.decided_by, erratum.decided_at = str(actor), timezone.now()
+    erratum.save(update_fields=["state", "decision", "decided_by", "decided_at"])

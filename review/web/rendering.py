@@ -10,8 +10,7 @@ into something else. So `2*3*4` keeps its stars, `> 5` and `+ 4` at the start of
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -32,8 +31,9 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES
 
+from review.rollouts.formulas import ENVIRONMENTS, FORMULA_LIMIT, formula_at
+
 TEXT_LIMIT = 60_000
-FORMULA_LIMIT = 4_000
 BRACE_LIMIT = 600
 CODE_LIMIT = 10_000
 # markdown-it drops what is nested deeper than its own limit, so give up before that.
@@ -114,6 +114,13 @@ def render_answer(text: str) -> SafeString:
     return format_html('<span class="rollout-answer" dir="auto">{}</span>', _cleaned(body))
 
 
+def render_plain(text: str, *, language: str = "") -> SafeString:
+    """Render text as it was typed, line by line: code, or what a tool gave back."""
+    shown = UNSHOWABLE.sub("\ufffd", text.replace("\r\n", "\n"))
+    body = _cleaned(f"<pre><code>{_highlighted(shown, language, '') or escape(shown)}</code></pre>")
+    return format_html('<div class="rollout-text" dir="auto">{}</div>', body)
+
+
 def svg(root: Element) -> SafeString:
     """Serialise an SVG drawn by our own code, refusing any element or attribute not listed."""
     for element in root.iter():
@@ -122,14 +129,16 @@ def svg(root: Element) -> SafeString:
     return mark_safe(tostring(root, encoding="unicode"))  # noqa: S308  # built from the lists above
 
 
-# The worst text allowed renders to about 1 MB, so the cache is bounded at a few hundred of them.
-@lru_cache(maxsize=512)
-def _render_cached(text: str) -> SafeString:
+def render_uncached(text: str) -> SafeString:
     try:
         body = _cleaned(_markdown(text))
     except Exception:  # any failure of four parsers on hostile text has one remedy: show it raw
         body = _cleaned(f"<pre>{escape(text)}</pre>")
     return format_html('<div class="rollout-text" dir="auto">{}</div>', body)
+
+
+# The worst text allowed renders to about 1 MB, so the cache is bounded at a few hundred of them.
+_render_cached = lru_cache(maxsize=512)(render_uncached)
 
 
 def _cleaned(html: str) -> SafeString:
@@ -148,19 +157,6 @@ def _markdown(text: str) -> str:
 
 # -- LaTeX ---------------------------------------------------------------------------------------
 
-ALIGNED = _words(
-    "align align* aligned alignat alignat* alignedat eqnarray eqnarray* flalign flalign* gather "
-    "gather* gathered multline multline* split"
-)
-AS_THEY_ARE = _words("array cases matrix pmatrix bmatrix vmatrix Bmatrix Vmatrix")
-ENVIRONMENTS = {
-    **dict.fromkeys(ALIGNED, "align*"),
-    **{name: name for name in AS_THEY_ARE},
-    "dcases": "cases",
-    "smallmatrix": "matrix",
-    "equation": "",
-    "equation*": "",
-}
 BEGIN_OR_END = re.compile(r"\\(begin|end)\{([a-zA-Z]+\*?)\}")
 ALIGNAT_COUNT = re.compile(r"(\\begin\{alignat\*?\}|\\begin\{alignedat\})\{\d\}")
 NUMBERING = re.compile(r"\\(?:label\{[^{}]*\}|nonumber|notag)")
@@ -169,6 +165,8 @@ PERCENT = re.compile(r"(?<!\\)%")
 MACRO = re.compile(
     r"\\(?:newcommand|renewcommand|providecommand|def|gdef|edef|xdef|let)(?![a-zA-Z])"
 )
+# MathML would keep what they are put on, and lose their words.
+ATTRIBUTE = re.compile(r"\\(?:href|style|class|cssId)(?![a-zA-Z])")
 CHARACTER_REFERENCE = re.compile(r"&#x([0-9A-Fa-f]{1,5});")
 SHORT_LENGTH = re.compile(r"(?:[0-2](?:\.\d+)?|\.\d+)em|0")
 
@@ -182,8 +180,10 @@ def _math(tex: str, *, display: bool) -> str:
 
 
 def _mathml(tex: str, *, display: bool) -> str:
-    if len(tex) > FORMULA_LIMIT or tex.count("{") > BRACE_LIMIT or MACRO.search(tex):
-        raise ValueError("too big, or defines macros")
+    if len(tex) > FORMULA_LIMIT or tex.count("{") > BRACE_LIMIT:
+        raise ValueError("too big")
+    if MACRO.search(tex) or ATTRIBUTE.search(tex):
+        raise ValueError("defines macros, or would lose words")
     converter = Converter(display="block" if display else "inline")
     root = converter.convert_to_element(_conventional(tex))
     for element in root.iter():
@@ -236,66 +236,16 @@ def _math_classes(element: Element) -> str:
 
 # -- Markdown ------------------------------------------------------------------------------------
 
-CLOSERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
-BEGIN = re.compile(r"\\begin\{([a-zA-Z]+\*?)\}")
 REST_OF_LINE = re.compile(r"[ \t]*(?:\n|\Z)")
-BRACE = re.compile(r"[{}]")
-BOXED_LIMIT = 1_000
-# An amount of money is no formula: "$5 and $10" and "3*$2" stay text.
-DOLLARS = re.compile(r"(?<![\d$])\$(?![\s$])((?:[^$\n\\]|\\.){1,1000}?)(?<!\s)\$(?![\d$])")
 NOT_BEFORE_EMPHASIS = re.compile(r"[A-Za-z0-9)\]}]")
 NOT_AFTER_EMPHASIS = re.compile(r"[A-Za-z0-9(\[{]")
 LIST_MARKERS = {"-": "marker-minus", "+": "marker-plus", "*": "marker-star"}
 
 
-@dataclass(frozen=True, slots=True)
-class Formula:
-    tex: str
-    end: int
-    is_display: bool
-
-
-def _formula_at(text: str, start: int) -> Formula | None:
-    r"""The formula that opens at `start` with \( \[ $ $$ \begin{..} or \boxed{.
-
-    The closing mark is sought within a limit, which keeps the time for hostile text linear.
-    """
-    opener = text[start : start + 2]
-    if closer := CLOSERS.get(opener):
-        return _enclosed(text, start + 2, closer, is_display=opener != "\\(")
-    if opener[:1] == "$":
-        found = DOLLARS.match(text, start)
-        return Formula(found[1], found.end(), is_display=False) if found else None
-    if text.startswith("\\boxed{", start):
-        return _boxed(text, start)
-    begin = BEGIN.match(text, start)
-    if begin is None or begin[1] not in ENVIRONMENTS:
-        return None
-    closer = f"\\end{{{begin[1]}}}"
-    body = _enclosed(text, begin.end(), closer, is_display=True)
-    return body and replace(body, tex=begin[0] + body.tex + closer)
-
-
-def _enclosed(text: str, start: int, closer: str, *, is_display: bool) -> Formula | None:
-    end = text.find(closer, start, start + FORMULA_LIMIT)
-    if end < 0 or not text[start:end].strip():
-        return None
-    return Formula(text[start:end].strip(), end + len(closer), is_display)
-
-
-def _boxed(text: str, start: int) -> Formula | None:
-    depth = 0
-    for brace in BRACE.finditer(text, start, start + BOXED_LIMIT):
-        depth += 1 if brace[0] == "{" else -1
-        if depth == 0:
-            return Formula(text[start : brace.end()], brace.end(), is_display=False)
-    return None
-
-
 def _formula_inline(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] not in "\\$":
         return False
-    formula = _formula_at(state.src, state.pos)
+    formula = formula_at(state.src, state.pos)
     if formula is None:
         return False
     if not silent:
@@ -311,7 +261,7 @@ def _formula_block(state: StateBlock, start_line: int, end_line: int, silent: bo
     begin = state.bMarks[start_line] + state.tShift[start_line]
     if not state.src.startswith(("\\[", "$$", "\\begin{"), begin):
         return False
-    raw = _formula_at(state.src, begin)
+    raw = formula_at(state.src, begin)
     if raw is None or REST_OF_LINE.match(state.src, raw.end) is None:
         return False
     last_line = start_line + state.src.count("\n", begin, raw.end)
@@ -319,7 +269,7 @@ def _formula_block(state: StateBlock, start_line: int, end_line: int, silent: bo
         return False
     if not silent:
         text = state.getLines(start_line, last_line + 1, state.blkIndent, False).lstrip()
-        formula = _formula_at(text, 0) or raw
+        formula = formula_at(text, 0) or raw
         token = state.push("formula", "math", 0)
         token.block, token.info, token.content = True, "display", formula.tex
         state.line = last_line + 1
@@ -348,6 +298,19 @@ def _faithful_blocks(state: StateCore) -> None:
             token.attrSet("class", LIST_MARKERS[token.markup])
         elif token.type == "fence" and token.info.strip().lower() not in LANGUAGES:
             token.info, token.content = "", f"{token.info.strip()}\n{token.content}".lstrip("\n")
+        elif token.children:
+            token.children = list(_with_titles(token.children))
+
+
+def _with_titles(tokens: Iterable[Token]) -> Iterator[Token]:
+    """A link's title, which only a mouse would find, behind the link."""
+    titles: list[str] = []
+    for token in tokens:
+        yield token
+        if token.type == "link_open":
+            titles.append(str(token.attrGet("title") or ""))
+        elif token.type == "link_close" and (title := titles.pop()):
+            yield Token("text", "", 0, content=f" “{title}”")
 
 
 def _render_formula(
@@ -363,7 +326,9 @@ def _render_formula(
 def _highlighted(code: str, language: str, _attributes: str) -> str:
     if language.lower() not in LANGUAGES or len(code) > CODE_LIMIT:
         return ""  # markdown-it then escapes the code itself
-    return highlight(code, get_lexer_by_name(language.lower()), FORMATTER)
+    lexer = get_lexer_by_name(language.lower(), stripnl=False, ensurenl=False)
+    # The formatter ends every text with a line's end.
+    return highlight(code, lexer, FORMATTER).removesuffix("" if code.endswith("\n") else "\n")
 
 
 def _is_web_address(url: str) -> bool:

@@ -1,71 +1,68 @@
 """Whatever a policy writes is shown as text: nothing of it runs, and nothing bursts the page."""
 
+import re
+from collections.abc import Sequence
+
+import msgspec
 import pytest
 from django.urls import reverse
-from playwright.sync_api import Dialog, Page, Request
+from playwright.sync_api import Dialog, Page, Request, expect
 
 from review.accounts.models import Project, User
-from review.labeling.models import Label
+from review.flows import ingest
+from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingToolCall
+from review.labeling.models import Label, Queue
 from review.runs.models import Run
 from tests import builders
 from tests.e2e.conftest import PHONE, SCREEN, SignIn
-from tests.e2e.scenes import draft_table, label_everything, label_with, make_queue, open_audit
+from tests.e2e.scenes import draft_table, label_everything, label_with, open_audit
+from tests.hostile import HTML, PAYLOADS, PWN
 
 pytestmark = pytest.mark.e2e
 
-PWN = "window.__pwned=1;alert(1)"
-PAYLOADS = [
-    f"<script>{PWN}</script>",
-    f'"><script>{PWN}</script>',
-    f"</textarea></title></style><script>{PWN}</script>",
-    f"<scr<script>ipt>{PWN}</scr</script>ipt>",
-    f'<img src=x onerror="{PWN}">',
-    f"<img/src=x/onerror={PWN}>",
-    f'<svg onload="{PWN}"></svg>',
-    f"<svg><script>{PWN}</script></svg>",
-    f'<svg><animate onbegin="{PWN}" attributeName=x dur=1s></svg>',
-    f'<iframe srcdoc="<script>parent.{PWN}</script>"></iframe>',
-    f'<object data="data:text/html,<script>{PWN}</script>"></object>',
-    f'<details open ontoggle="{PWN}"><summary>x</summary></details>',
-    f'<input autofocus onfocus="{PWN}">',
-    f'<form action="javascript:{PWN}"><button>go</button></form>',
-    f'<a href="javascript:{PWN}">here</a>',
-    f"[here](javascript:{PWN})",
-    f"[here](JaVaScRiPt&colon;{PWN})",
-    f'![x](x.png"onerror="{PWN})',
-    f"[x]: javascript:{PWN}\n\n[x]",
-    f"<javascript:{PWN}>",
-    f"<math><mtext><script>{PWN}</script></mtext></math>",
-    f'<math><annotation-xml encoding="text/html"><img src=x onerror="{PWN}"></math>',
-    f'<math href="javascript:{PWN}">click</math>',
-    rf"$\text{{<script>{PWN}</script>}}$",
-    rf"$\text{{<img src=x onerror={PWN}>}}$",
-    rf"$\href{{javascript:{PWN}}}{{x}}$",
-    rf"\[ \mbox{{</math><script>{PWN}</script>}} \]",
-    rf"\boxed{{<svg onload={PWN}>}}",
-    f"$x^2 and never closed <script>{PWN}</script>",
-    r"\begin{align} x &= 1 \\ never closed",
-    "$" * 400,
-    r"\frac{" * 300,
-    f"```html\n<script>{PWN}</script>\n```",
-    f"`<script>{PWN}</script>`",
-    "<style>body{display:none}</style><link rel=stylesheet href=//evil.example><base href=//evil>",
-    '<div style="position:fixed;inset:0;background:url(//evil.example/x)" data-key="c">x</div>',
-    '<div hx-get="/logout/" hx-trigger="load" data-hx-post="/logout/">x</div>',
-    "a" * 5_000,
-    "word " * 1_000,
-    "https://example.com/" + "very-long/" * 200,
-    "$" + "x+" * 1_500 + "x$",
-    r"\[ " + "1234567890 + " * 300 + r"0 \]",
-    "| " + " | ".join(["wide"] * 80) + " |\n|" + "---|" * 80,
-    "\u202e\u2066 evil \u202d gnirts \u200f\u200e \u05d0\u05d1\u05d2",
-    "\u0645\u0631\u062d\u0628\u0627 $x = 1$ \u0645\u0631\u062d\u0628\u0627",
-    # A NUL is replaced at the server's door.
-    "nul \ufffd and bell \x07 and esc \x1b[31m",
-    "z" + "\u0336\u0337\u0338" * 300 + "algo",
-    "&lt;script&gt;" + PWN + "&lt;/script&gt; &#x3c;script>",
-    "{{ 7 * 7 }} {% csrf_token %} ${7*7} <%= 7*7 %>",
-]
+# So many rollouts share the payloads: a wave has no fewer.
+ROLLOUTS = 8
+# What a tool was asked and gave back, and who is said to have spoken.
+MEANT_FOR_TOOLS = list(HTML.values())
+# Longer than this is no name.
+MOST_NAME = 40
+
+
+def hostile_rollout(number: int, payloads: Sequence[str]) -> IncomingRollout:
+    """A conversation whose every part is hostile; each payload is a step by itself."""
+    asked, named, answered = (MEANT_FOR_TOOLS[number * 3 + k] for k in range(3))
+    call = IncomingToolCall(name=named[:MOST_NAME], id=named[:MOST_NAME], arguments=asked)
+    arguments = msgspec.json.encode({named: answered, "n": 1}).decode()
+    other = IncomingToolCall(name="python", arguments=arguments)
+    return builders.make_rollout(
+        uid=f"r{number}",
+        prompt=f"p{number}",
+        group=f"g{number}",
+        messages=[
+            IncomingMessage(role="system", content=answered),
+            IncomingMessage(role=named[:MOST_NAME], name=asked[:MOST_NAME], content=asked),
+            IncomingMessage(
+                role="assistant", content="\n\n".join(payloads), tool_calls=(call, other)
+            ),
+            IncomingMessage(role="tool", call_id=named[:MOST_NAME], content="\n".join(payloads)),
+            IncomingMessage(role="assistant", content=rf"So \boxed{{{payloads[0][:60]}}}"),
+        ],
+        steps=[*payloads, rf"So \boxed{{{payloads[0][:60]}}}"],
+        verdicts=[builders.make_verdict(r"\boxed{15}")],
+    )
+
+
+def hostile_queue(project: Project) -> Queue:
+    run = builders.make_run(project, segmenter="source")
+    payloads = [text for text in PAYLOADS.values() if text.strip()]
+    batch = []
+    for number in range(ROLLOUTS):
+        own = payloads[number::ROLLOUTS]
+        builders.make_prompt(run, f"p{number}", "\n\n".join(own[:6]))
+        batch.append(hostile_rollout(number, own))
+    ingest.store_batch(run=run, batch=batch)
+    ingest.finish_step(run=run, step=1)
+    return open_audit(run, last_step=1, window_steps=1, budget=ROLLOUTS, waves=1).queue
 
 
 def watched(page: Page) -> list[str]:
@@ -93,30 +90,54 @@ def overflow(page: Page) -> int:
     return width
 
 
-def test_nothing_of_a_hostile_rollout_runs_or_bursts_the_label_page(
-    project: Project, ben: User, sign_in: SignIn
+def unfold(page: Page) -> None:
+    """Everything that is folded, as a reader would open it."""
+    for button in page.locator("[data-unfolds][aria-expanded=false]").all():
+        button.click()
+    for summary in page.locator("details.turn-text:not([open]) > summary").all():
+        summary.click()
+
+
+def wide_parts(page: Page) -> list[tuple[int, str]]:
+    wide = []
+    for size in (PHONE, SCREEN):
+        page.set_viewport_size(size)
+        if overflow(page) > 0:
+            wide.append((size["width"], page.locator("main").inner_text()[:80]))
+    return wide
+
+
+def test_nothing_of_a_hostile_rollout_runs_or_bursts_the_page(
+    project: Project, ada: User, ben: User, sign_in: SignIn
 ) -> None:
-    rollouts = [
-        (payload, f"{payload}\n\nsecond {payload}\n\nSo \\boxed{{{payload[:60]}}}")
-        for payload in PAYLOADS
-    ]
-    queue = make_queue(project, rollouts, budget=len(PAYLOADS))
+    queue = hostile_queue(project)
     page = sign_in(ben)
     seen = watched(page)
     page.goto(reverse("web:label-next", args=[queue.pk]))
     wide = []
-    for _ in PAYLOADS:
-        for size in (PHONE, SCREEN):
-            page.set_viewport_size(size)
-            if overflow(page) > 0:
-                wide.append((size["width"], page.locator("#problem").inner_text()[:60]))
+    for _ in range(ROLLOUTS):
+        unfold(page)
+        wide += wide_parts(page)
+        page.keyboard.press("/")
+        page.keyboard.type("<script")
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-find-count]")).to_have_text(re.compile(r"^1 / \d+$"))
+        page.keyboard.press("Escape")
         assert page.evaluate("window.__pwned") is None
         label_with(page, ["c", "Enter"])
     assert wide == []
     assert seen == []
-    assert Label.objects.count() == len(PAYLOADS)
+    assert Label.objects.count() == ROLLOUTS
     # Whatever one of them did would still be there.
     assert page.locator("#item").is_visible()
+    lead = sign_in(ada)
+    seen = watched(lead)
+    rollout = Label.objects.earliest("pk").assignment.rollout
+    lead.goto(reverse("web:rollout", args=[rollout.run_id, rollout.pk]))
+    unfold(lead)
+    assert wide_parts(lead) == []
+    assert lead.evaluate("window.__pwned") is None
+    assert seen == []
 
 
 def test_hostile_names_are_text_on_the_pages_of_a_lead(
