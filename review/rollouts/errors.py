@@ -41,7 +41,31 @@ class SliceInUseError(ConflictError):
     code = "slice_in_use"
 
 
+class InvalidStepsError(InvalidError):
+    """The source's steps, one after the other, are all that the assistant wrote."""
+
+    code = "invalid_steps"
+
+
 class UnknownRolloutError(InvalidError):
     """The run has no rollout of this uid."""
 
     code = "unknown_rollout"
+
+
+class UnreadableFileError(InvalidError):
+    """The file is of no format that can be imported."""
+
+    code = "unreadable_file"
+
+
+class InvalidMappingError(InvalidError):
+    """The mapping names columns or values that do not fit."""
+
+    code = "invalid_mapping"
+
+
+class ImportStateError(ConflictError):
+    """The import is not in a state that allows this."""
+
+    code = "import_state"

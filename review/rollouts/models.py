@@ -6,6 +6,7 @@ Append-only; a purge blanks a rollout's texts and leaves its row.
 import uuid
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from review.accounts.models import Project
 from review.runs.models import Policy, Prompt, Run
@@ -153,12 +154,12 @@ class Slice(models.Model):
 
 
 class ImportFormat(models.TextChoices):
-    TRL = "trl", "TRL completions (Parquet)"
-    VERL = "verl", "verl rollouts (JSONL)"
-    INSPECT = "inspect", "Inspect log (.eval)"
-    LM_EVAL = "lm_eval", "lm-eval samples (JSONL)"
-    JSONL = "jsonl", "JSON lines, by a mapping"
-    PARQUET = "parquet", "Parquet, by a mapping"
+    TRL = "trl", _("TRL completions (Parquet)")
+    VERL = "verl", _("verl rollouts (JSONL)")
+    INSPECT = "inspect", _("Inspect log (.eval)")
+    LM_EVAL = "lm_eval", _("lm-eval samples (JSONL)")
+    JSONL = "jsonl", _("JSON lines, by a mapping")
+    PARQUET = "parquet", _("Parquet, by a mapping")
 
 
 class ImportState(models.TextChoices):
@@ -191,6 +192,8 @@ class Import(models.Model):
     rows_stored = models.BigIntegerField(default=0)
     rows_refused = models.BigIntegerField(default=0)
     bytes_read = models.BigIntegerField(default=0)
+    # When it last got on: one that stands still has lost its worker.
+    advanced_at = models.DateTimeField(null=True)
     # Why it failed, in words for the lead.
     problem = models.TextField(default="", blank=True)
     created_by = models.CharField(max_length=200)

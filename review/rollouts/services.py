@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ from review.rollouts.errors import (
     TooManyCellsError,
 )
 from review.rollouts.models import Cell, Group, Rollout, Slice
-from review.rollouts.segmentation import segment
+from review.rollouts.segmentation import places, written
 from review.rollouts.slices import Conditions, is_storable, length_bin, parse
 from review.runs.models import Policy, Prompt, Run
 
@@ -32,8 +31,7 @@ MOST_CELLS = 10_000
 MOST_NAME = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRollout:
+class NewRollout(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
     group: str
     prompt: Prompt
@@ -42,7 +40,7 @@ class NewRollout:
     cell_key: str
     is_accepted: bool
     answer_class: str | None
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     tokens: int | None
     is_truncated: bool
     is_probe_hit: bool
@@ -51,11 +49,12 @@ class NewRollout:
 
     @property
     def text(self) -> str:
-        return self.messages[-1]["content"]
+        """All that the policy wrote."""
+        return "".join(self.messages[at]["content"] for at in written(self.messages))
 
     @property
     def length_bin(self) -> int:
-        return length_bin(self.tokens, self.text)
+        return length_bin(self.tokens, self.text if self.tokens is None else "")
 
 
 def store_rollouts(*, run: Run, rollouts: Sequence[NewRollout]) -> list[int]:
@@ -66,12 +65,14 @@ def store_rollouts(*, run: Run, rollouts: Sequence[NewRollout]) -> list[int]:
     cells = _cells_by_key(run, {new.cell_key for new in rollouts})
     groups = _store_groups(run, rollouts)
     ids = reserve_ids(Rollout, len(rollouts))
+    lengths = [new.length_bin for new in rollouts]
+    rows = zip(ids, rollouts, lengths, strict=True)
     copy_rows(
         Rollout,
         COLUMNS,
-        (_row(run, id_, new, groups, cells) for id_, new in zip(ids, rollouts, strict=True)),
+        (_row(run, id_, new, length, groups, cells) for id_, new, length in rows),
     )
-    _count_cells(run, rollouts, cells)
+    _count_cells(run, rollouts, lengths, cells)
     _summarise_steps(run, rollouts)
     return ids
 
@@ -102,20 +103,20 @@ COLUMNS = (
 
 
 def _row(
-    run: Run, id_: int, new: NewRollout, groups: Mapping[str, Group], cells: Mapping[str, Cell]
+    run: Run,
+    id_: int,
+    new: NewRollout,
+    length: int,
+    groups: Mapping[str, int],
+    cells: Mapping[str, Cell],
 ) -> tuple[object, ...]:
     return (
-        *(id_, run.pk, new.step, new.uid, groups[new.group].pk, new.policy.pk),
+        *(id_, run.pk, new.step, new.uid, groups[new.group], new.policy.pk),
         *(cells[new.cell_key].pk, new.answer_class),
-        *(_json(new.messages), _json(_steps(new)), new.tokens, new.length_bin),
+        *(_json(new.messages), _json(places(new.messages, run.segmenter))),
+        *(new.tokens, length),
         *(new.is_truncated, new.is_probe_hit, new.reward, new.table_version, "now"),
     )
-
-
-def _steps(new: NewRollout) -> list[tuple[int, int, int]]:
-    """Of the last message, the completion's last word."""
-    last = len(new.messages) - 1
-    return [(last, start, end) for start, end in segment(new.text)]
 
 
 def _json(value: object) -> str:
@@ -132,25 +133,30 @@ def _cells_by_key(run: Run, keys: set[str]) -> dict[str, Cell]:
     return stored
 
 
-def _store_groups(run: Run, rollouts: Sequence[NewRollout]) -> dict[str, Group]:
+def _store_groups(run: Run, rollouts: Sequence[NewRollout]) -> dict[str, int]:
     first_of = {new.group: new for new in reversed(rollouts)}
-    groups = Group.objects.bulk_create(
-        [Group(run=run, uid=uid, prompt=new.prompt, step=new.step) for uid, new in first_of.items()]
+    ids = dict(zip(first_of, reserve_ids(Group, len(first_of)), strict=True))
+    copy_rows(
+        Group,
+        ("id", "run_id", "uid", "prompt_id", "step"),
+        ((ids[uid], run.pk, uid, new.prompt.pk, new.step) for uid, new in first_of.items()),
     )
-    return {group.uid: group for group in groups}
+    return ids
 
 
-def _count_cells(run: Run, rollouts: Sequence[NewRollout], cells: Mapping[str, Cell]) -> None:
+def _count_cells(
+    run: Run, rollouts: Sequence[NewRollout], lengths: Sequence[int], cells: Mapping[str, Cell]
+) -> None:
     counts = Counter(
         (
             new.step // run.step_block,
             cells[new.cell_key].pk,
             new.policy.pk,
             new.prompt.source,
-            new.length_bin,
+            length,
             new.prompt.difficulty,
         )
-        for new in rollouts
+        for new, length in zip(rollouts, lengths, strict=True)
     )
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -210,6 +216,19 @@ def set_answer_classes(*, classes: Mapping[int, str | None]) -> None:
             WHERE rollout.id = given.id
             """,
             [list(classes), list(classes.values())],
+        )
+
+
+def set_steps(*, steps: Mapping[int, Sequence[Sequence[int]]]) -> None:
+    """Give rollouts, by id, other steps."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE rollouts_rollout AS rollout SET steps = given.steps
+            FROM unnest(%s::bigint[], %s::jsonb[]) AS given (id, steps)
+            WHERE rollout.id = given.id
+            """,
+            [list(steps), [_json(places) for places in steps.values()]],
         )
 
 

@@ -13,6 +13,9 @@ from operator import contains, eq, ge, le, ne
 from typing import Any
 
 from django.db.models import Q
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from review.rollouts.errors import InvalidSliceError
 from trainer.rewards.cells import SHARE_CUTS, Cell
@@ -258,40 +261,66 @@ def _refuse_cut_block(op: str, step: int, step_block: int, at: str) -> None:
         )
 
 
-# In words
+# In words, for pages
 
 
 def describe(conditions: Conditions) -> str:
     """ "domain is algebra and length at least 1,024 tokens" """
-    return " and ".join(map(_words, parse(conditions))) or "every rollout"
+    return f" {_('and')} ".join(map(_words, parse(conditions))) or _("every rollout")
+
+
+_LABELS = {
+    "domain": gettext_lazy("domain"),
+    "source": gettext_lazy("source"),
+    "policy": gettext_lazy("policy"),
+    "signature": gettext_lazy("signature"),
+    "outcome": gettext_lazy("verdict"),
+    "path": gettext_lazy("path"),
+    "form": gettext_lazy("answer form"),
+    "difficulty": gettext_lazy("difficulty"),
+    "step": gettext_lazy("step"),
+}
+_PHRASES = {
+    "is": gettext_lazy("%(field)s is %(value)s"),
+    "is_not": gettext_lazy("%(field)s is not %(value)s"),
+    "in": gettext_lazy("%(field)s is %(value)s"),
+    "at_least": gettext_lazy("%(field)s at least %(value)s"),
+    "at_most": gettext_lazy("%(field)s at most %(value)s"),
+}
 
 
 def _words(condition: Condition) -> str:
     name, op, value = condition.name, condition.op, condition.value
     if name == "probe":
-        return "hit by a probe" if value else "not hit by a probe"
+        return _("hit by a probe") if value else _("not hit by a probe")
     if name in _EDGES and isinstance(value, int):
         return _range_words(name, op, value)
+    return str(_PHRASES[op]) % {"field": _LABELS[name], "value": _value_words(value)}
+
+
+def _value_words(value: Value) -> str:
     if isinstance(value, list):
-        return f"{name} is {' or '.join(value)}"
-    label = {"outcome": "verdict", "form": "answer form"}.get(name, name)
-    shown = f"{value:,}" if isinstance(value, int) else value or "empty"
-    return f"{label} {op.replace('_', ' ')} {shown}"
+        return f" {_('or')} ".join(value)
+    return f"{value:,}" if isinstance(value, int) else value or _("empty")
 
 
 @dataclass(frozen=True, slots=True)
 class _Edges:
     """A binned field's name, the bins' lower edges in words (the first bin has none), the unit."""
 
-    label: str
+    label: Promise
     lower: tuple[str, ...]
-    unit: str = ""
+    unit: str | Promise = ""
 
 
 _EDGES = {
-    "length_bin": _Edges("length", tuple(f"{edge:,}" for edge in LENGTH_EDGES), " tokens"),
-    "share_bin": _Edges("answer share", tuple(f"{cut:.0%}"[:-1] for cut in SHARE_CUTS), " %"),
-    "score_bin": _Edges("score", tuple(f"0.{tenth}" for tenth in range(1, 10))),
+    "length_bin": _Edges(
+        gettext_lazy("length"), tuple(f"{edge:,}" for edge in LENGTH_EDGES), gettext_lazy("tokens")
+    ),
+    "share_bin": _Edges(
+        gettext_lazy("answer share"), tuple(f"{cut:.0%}"[:-1] for cut in SHARE_CUTS), "%"
+    ),
+    "score_bin": _Edges(gettext_lazy("score"), tuple(f"0.{tenth}" for tenth in range(1, 10))),
 }
 
 
@@ -299,5 +328,9 @@ def _range_words(name: str, op: str, bin_: int) -> str:
     edges = _EDGES[name]
     low = edges.lower[bin_ - 1] if bin_ and op != "at_most" else None
     high = edges.lower[bin_] if bin_ < len(edges.lower) and op != "at_least" else None
-    bounds = [f"at least {low}"] * (low is not None) + [f"under {high}"] * (high is not None)
-    return f"{edges.label} {' and '.join(bounds)}{edges.unit}" if bounds else f"any {edges.label}"
+    bounds = [_("at least %(low)s") % {"low": low}] if low is not None else []
+    bounds += [_("under %(high)s") % {"high": high}] if high is not None else []
+    if not bounds:
+        return _("any %(field)s") % {"field": edges.label}
+    said = f" {_('and')} ".join(bounds)
+    return f"{edges.label} {said} {edges.unit}".rstrip()
