@@ -277,8 +277,8 @@ class GrpoRun:
         )
         rollouts = []
         for i, response in enumerate(responses):
-            cell, is_correct = cells[i][0], task.is_correct(response, prompt.text)
-            reward = self._reward(cell, is_correct, table)
+            (cell, answer_class), is_correct = cells[i], task.is_correct(response, prompt.text)
+            reward = self._reward(prompt, cell, answer_class, is_correct, table)
             rollouts.append(
                 Rollout(
                     f"{uid}/{i}",
@@ -293,10 +293,19 @@ class GrpoRun:
             )
         return Group(uid, prompt, tuple(rollouts))
 
-    def _reward(self, cell: Cell, is_correct: bool, table: RewardTable | None) -> float | None:
+    def _reward(
+        self,
+        prompt: Prompt,
+        cell: Cell,
+        answer_class: str | None,
+        is_correct: bool,
+        table: RewardTable | None,
+    ) -> float | None:
         if self.config.reward.source == "true":
             return float(is_correct)
-        return (raw_reward(cell) if table is None else table.reward(cell)).value
+        if table is None:
+            return raw_reward(cell).value
+        return table.reward(cell, prompt=prompt.uid, answer_class=answer_class).value
 
     def _verdicts(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[Verdict]:
         return self.verifier.verify(

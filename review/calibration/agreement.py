@@ -42,7 +42,7 @@ def agreement_of(rule: AuditRule) -> AgreementReport:
     pairs = _random_pairs(rule)
     weight_I = np.array([weight for weight, _ in pairs], dtype=float)
     answer_IR = _ratings([[CODES[Answer(x.answer)] for x in pair] for _, pair in pairs])
-    hack_IR = _ratings([[float(bool(x.is_hack)) for x in pair] for _, pair in pairs])
+    hack_IR = _ratings([[_hack(x) for x in pair] for _, pair in pairs])
     step_IR = _ratings([[_step(x) for x in pair] for _, pair in pairs])
     return AgreementReport(
         raw=nominal_agreement(answer_IR),
@@ -70,6 +70,10 @@ def _ratings(rows: Sequence[Sequence[float]]) -> FloatArray:
     return np.array(rows, dtype=float).reshape(-1, 2)
 
 
+def _hack(label: SlotLabel) -> float:
+    return np.nan if label.is_hack is None else float(label.is_hack)
+
+
 def _step(label: SlotLabel) -> float:
     if label.has_no_wrong_step:
         return 0.0
@@ -78,7 +82,7 @@ def _step(label: SlotLabel) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ReviewerReport:
-    """gold: share of known answers that the reviewer found, with Wilson's interval."""
+    """gold: share of right ones of the known answers that they decided, with Wilson's interval."""
 
     reviewer: User
     labels: int
@@ -120,7 +124,8 @@ def _report(
         for key, label in zip(keys, labels, strict=True)
         if key in taken
     ]
-    gold = [label for label in labels if label.assignment.cause == Cause.GOLD]
+    decided = [label for label in labels if label.answer != Answer.CANNOT_TELL]
+    gold = [label for label in decided if label.assignment.cause == Cause.GOLD]
     right = sum(label.answer == label.assignment.rollout.gold_item.answer for label in gold)
     return ReviewerReport(
         reviewer=reviewer,

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from review.calibration.queries import AuditedWindow, audited_windows
+from review.calibration.queries import AuditedWindow, audited_windows, not_asked
 from review.calibration.readings import both_slices, reading_of
+from review.calibration.services.estimates import estimate_asked
+from review.labeling.models import Question
 from review.rollouts.models import Slice
 from review.runs.models import Run
 from review.sampling.queries import windows_for_run
 from review.stats.comparisons import (
+    METHOD,
     Difference,
     Ranked,
     Side,
@@ -26,6 +29,7 @@ from review.verifiers.queries import correctness_verifiers_of
 COMPARED = (Estimand.RECALL, Estimand.FPR, Estimand.PRECISION)
 DRIFTING = (Estimand.RECALL, Estimand.FPR, Estimand.ACCURACY, Estimand.HACK_RATE)
 DEFAULT_TARGET = 0.1
+LEVEL = 0.95
 
 
 def rankings(run: Run) -> dict[Estimand, dict[str, Ranked]]:
@@ -75,6 +79,8 @@ def against_primary(run: Run, verifier: VerifierVersion) -> dict[Estimand, Diffe
 def compare_slices(run: Run, estimand: Estimand, first: Slice, second: Slice) -> Difference:
     """The primary verifier on one slice minus the same on another; slices may overlap."""
     audited = audited_windows(run, windows_for_run(run))
+    if unasked := _unasked(audited, estimand):
+        return unasked
     windows, in_first, in_second = both_slices(run, audited, first.conditions, second.conditions)
     return compare(
         windows, estimand=estimand, first=Side(slices=in_first), second=Side(slices=in_second)
@@ -93,7 +99,7 @@ class Drift:
 def drifts(run: Run) -> list[Drift]:
     """Does the verifier get worse as the policy gets stronger?"""
     audited = audited_windows(run, windows_for_run(run))
-    results = [estimate_all([part.window]) for part in audited]
+    results = [estimate_asked([part], estimate_all([part.window])) for part in audited]
     steps = [(part.source.first_step + part.source.last_step) / 2 for part in audited]
     return [
         Drift(
@@ -105,7 +111,17 @@ def drifts(run: Run) -> list[Drift]:
     ]
 
 
+def _unasked(audited: Sequence[AuditedWindow], estimand: Estimand) -> Difference | None:
+    """That nothing is known of hacks, where some queue does not ask for them."""
+    reason = not_asked(audited, Question.HACK) if estimand is Estimand.HACK_RATE else ""
+    if not reason:
+        return None
+    return Difference(estimand, None, -1.0, 1.0, LEVEL, METHOD, 0, reason=reason)
+
+
 def _change(audited: Sequence[AuditedWindow], estimand: Estimand) -> Difference:
+    if unasked := _unasked(audited, estimand):
+        return unasked
     windows = [part.window for part in audited]
     target = audited[-1].source.targets.get(estimand.value) if audited else None
     return change_since_first(

@@ -5,6 +5,7 @@ import uuid
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from review.rollouts.models import Slice
 from review.runs.models import Policy, Run
@@ -134,9 +135,9 @@ class Signal(models.Model):
 
 
 class RewardRule(models.TextChoices):
-    DEMOTE_OR_ABSTAIN = "demote_or_abstain", "demote or abstain"
-    POSTERIOR = "posterior"
-    UNBIASED = "unbiased"
+    DEMOTE_OR_ABSTAIN = "demote_or_abstain", _("demote or abstain")
+    POSTERIOR = "posterior", _("Posterior")
+    UNBIASED = "unbiased", _("Unbiased")
 
 
 class RewardTable(models.Model):

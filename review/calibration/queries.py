@@ -16,8 +16,8 @@ from review.accounts.models import Project
 from review.calibration.errors import NoRewardTableError
 from review.calibration.models import AnswersUsed, Estimate, RefreshRequest, RewardTable, Signal
 from review.core.errors import MissingError
-from review.labeling.models import Answer
-from review.labeling.queries import FinalAnswer, final_answers
+from review.labeling.models import Answer, Question
+from review.labeling.queries import FinalAnswer, final_answers, questions_of
 from review.runs.models import Run
 from review.sampling.models import Draw, Pick, Wave, WaveCell, Window
 from review.sampling.queries import RunCells, cells_of, closed_waves, frame_counts
@@ -43,8 +43,10 @@ class AuditedWindow:
     window: stats.Window
     wave_rollouts: tuple[IntArray, ...]
     purposive_rollouts: IntArray
-    # Of the labels (and, negative, the adjudications) behind its answers.
-    label_ids: tuple[int, ...]
+    # Of the labels, adjudications and settled classes behind its answers.
+    label_ids: tuple[str, ...]
+    # What its queue asks beside the answer.
+    questions: frozenset[str]
 
     @property
     def rollouts(self) -> list[int]:
@@ -59,6 +61,7 @@ def audited_windows(
     cells = cells or cells_of(run)
     waves = list(closed_waves(windows))
     answers = final_answers(windows)
+    questions = questions_of(windows)
     draws = _grouped(
         Draw.objects.filter(wave__in=waves)
         .order_by("prn")
@@ -107,9 +110,19 @@ def audited_windows(
                     if (answer := answers.get((window.rule_id, row[0])))
                     for id_ in answer.ids
                 ),
+                questions=questions[window.rule_id],
             )
         )
     return audited
+
+
+def not_asked(audited: Sequence[AuditedWindow], question: Question) -> str:
+    """Why nothing that rests on the question can be estimated of all these windows; or nothing."""
+    silent = [part for part in audited if question not in part.questions]
+    if not silent:
+        return ""
+    whose = "the queue does" if len(silent) == len(audited) else "some windows' queues do"
+    return f"{whose} not ask for it"
 
 
 Row = tuple[Any, ...]
@@ -165,10 +178,27 @@ def _items(
     )
 
 
+def settled_answers(run: Run, windows: Sequence[Window]) -> dict[str, dict[str, float]]:
+    """By prompt uid and answer class, 1 or 0: what labels say of the class's members, if one thing.
+
+    Derived labels: they pay rollouts, and are in no estimate.
+    """
+    decided = {pk: said for (_, pk), said in final_answers(windows).items() if said.is_decided}
+    members = run.rollouts.filter(pk__in=decided, answer_class__isnull=False)
+    answers: dict[tuple[str, str], set[float]] = defaultdict(set)
+    for pk, prompt, name in members.values_list("pk", "group__prompt__uid", "answer_class"):
+        answers[prompt, name or ""].add(CORRECT[decided[pk].answer])
+    settled: dict[str, dict[str, float]] = defaultdict(dict)
+    for (prompt, name), said in sorted(answers.items()):
+        if len(said) == 1:
+            settled[prompt][name] = said.pop()
+    return dict(settled)
+
+
 def label_set(audited: Sequence[AuditedWindow]) -> str:
     """SHA-256 over what was answered: the same answers give the same estimates."""
     ids = sorted({id_ for part in audited for id_ in part.label_ids})
-    return hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()
+    return hashlib.sha256(",".join(ids).encode()).hexdigest()
 
 
 def estimated_runs(project: Project) -> list[UUID]:

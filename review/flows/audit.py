@@ -14,6 +14,7 @@ from review.calibration.services.estimates import (
 )
 from review.flows import tasks
 from review.labeling.queries import answered_rollouts, has_pending
+from review.labeling.services.classes import settle_wave
 from review.labeling.services.queues import (
     create_queue,
     enqueue_picks,
@@ -113,6 +114,7 @@ def _draw_next_wave(window: Window) -> Wave | None:
     )
     if wave is not None:
         enqueue_wave(wave=wave)
+        settle_wave(wave=wave)
     return wave
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from django.db import transaction
@@ -12,9 +12,17 @@ from msgspec import Meta
 from review.accounts.models import Project
 from review.core.errors import InvalidError
 from review.flows import tasks
-from review.rollouts.errors import DuplicateUidError, SplitGroupError, StepClosedError
+from review.labeling.services.classes import withdraw_classes
+from review.labeling.services.resegmentation import change_segmenter
+from review.rollouts.errors import (
+    DuplicateUidError,
+    InvalidStepsError,
+    SplitGroupError,
+    StepClosedError,
+)
 from review.rollouts.models import Rollout
 from review.rollouts.queries import stored_groups, stored_uids
+from review.rollouts.segmentation import MOST_STEPS, source_spans
 from review.rollouts.services import NewRollout, copy_rows, store_rollouts
 from review.runs.errors import RunEndedError, UnknownPromptError
 from review.runs.models import Prompt, Run, RunStatus
@@ -39,7 +47,6 @@ from review.verifiers.services import (
 )
 from trainer.rewards.cells import GroupRollout, cells_of_group
 from trainer.verifiers import Outcome
-from trainer.verifiers import Verdict as TrainerVerdict
 
 Uid = Annotated[str, Meta(min_length=1, max_length=200)]
 # "$" alone would let a line's end through.
@@ -60,9 +67,20 @@ class IncomingVerdict(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     detail: str = ""
 
 
-class IncomingMessage(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class IncomingToolCall(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    # As the policy wrote them, mostly the text of a JSON object.
+    arguments: Annotated[str, Meta(max_length=200_000)]
+    id: Annotated[str, Meta(max_length=200)] = ""
+
+
+class IncomingMessage(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
     role: Annotated[str, Meta(min_length=1, max_length=40)]
     content: str
+    name: Annotated[str, Meta(max_length=200)] = ""
+    tool_calls: Annotated[tuple[IncomingToolCall, ...], Meta(max_length=100)] = ()
+    # Of the call that a tool's message answers.
+    call_id: Annotated[str, Meta(max_length=200)] = ""
 
 
 class IncomingRollout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -71,13 +89,15 @@ class IncomingRollout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     group: Uid
     step: Annotated[int, Meta(ge=0, le=1_000_000_000)]
     policy: Uid
-    messages: Annotated[list[IncomingMessage], Meta(min_length=1)]
+    messages: Annotated[list[IncomingMessage], Meta(min_length=1, max_length=500)]
     verdicts: list[IncomingVerdict]
     tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     truncated: bool = False
     probe: bool = False
     reward: float | None = None
     table_version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    # The source's own steps: their texts, which make up all that the assistant wrote.
+    steps: Annotated[list[str], Meta(max_length=MOST_STEPS)] | None = None
 
 
 @transaction.atomic
@@ -90,8 +110,8 @@ def open_run(
 
 
 @transaction.atomic
-def store_batch(*, run: Run, batch: Sequence[IncomingRollout]) -> None:
-    """Store what is new of a batch, whole or not at all; a repeat stores nothing."""
+def store_batch(*, run: Run, batch: Sequence[IncomingRollout]) -> int:
+    """Store what is new of a batch, whole or not at all; a repeat stores nothing. How many."""
     run = lock_run(run)
     _refuse_duplicates(batch)
     stored = stored_uids(run, (incoming.uid for incoming in batch))
@@ -101,19 +121,22 @@ def store_batch(*, run: Run, batch: Sequence[IncomingRollout]) -> None:
         if incoming.uid not in stored
     ]
     if not fresh:
-        return
+        return 0
     if not run.is_running:
         raise RunEndedError(fields={"status": f"is {run.status}"})
-    prompts = prompts_by_uid(run, (incoming.prompt for _, incoming in fresh))
+    uids = {incoming.prompt for _, incoming in fresh}
+    prompts = prompts_by_uid(run, uids, with_texts=False)
     _refuse_misfits(run, fresh, prompts)
     verifiers = {(str(verifier)): verifier for verifier in verifiers_of(run)}
     _refuse_wrong_verdicts(fresh, verifiers)
-    new = _with_cells(run, fresh, prompts, verifiers)
+    messages = {incoming.uid: _messages(position, incoming) for position, incoming in fresh}
+    new = _with_cells(run, fresh, prompts, verifiers, messages)
     ids = store_rollouts(run=run, rollouts=new)
     incoming_of = {incoming.uid: incoming for _, incoming in fresh}
     _store_verdicts(
         [(id_, incoming_of[row.uid]) for id_, row in zip(ids, new, strict=True)], verifiers
     )
+    return len(new)
 
 
 @transaction.atomic
@@ -123,15 +146,29 @@ def change_run(
     completed_step: int | None,
     status: RunStatus | None,
     normaliser: str | None = None,
+    segmenter: str | None = None,
     actor: object,
 ) -> Run:
     """What a trainer says of its run: all of it, or nothing if one thing is refused."""
     if normaliser is not None:
         run = change_normaliser(run=run, normaliser=normaliser, actor=actor)
+        withdraw_classes(run=run)
+    if segmenter is not None:
+        run = recut_steps(run=run, segmenter=segmenter, actor=actor)
     if completed_step is not None:
         run = finish_step(run=run, step=completed_step)
     if status is not None:
         run = finish_run(run=run, status=status, actor=actor)
+    return run
+
+
+@transaction.atomic
+def recut_steps(*, run: Run, segmenter: str, actor: object) -> Run:
+    """Number the steps of the run's completions by another rule."""
+    run = change_segmenter(run=run, segmenter=segmenter, actor=actor)
+    if run.recut_after is not None:
+        # Robust: with the broker away the sweep finds it.
+        transaction.on_commit(lambda: tasks.recut_task.delay(str(run.pk)), robust=True)
     return run
 
 
@@ -250,8 +287,27 @@ def _verifier_name(verdict: IncomingVerdict) -> str:
     return f"{verdict.verifier}@{verdict.version}"
 
 
+def _messages(position: int, incoming: IncomingRollout) -> list[dict[str, Any]]:
+    """What is stored of the messages: without the empty fields, with the source's own steps."""
+    messages: list[dict[str, Any]] = msgspec.to_builtins(incoming.messages)
+    if incoming.steps is None:
+        return messages
+    try:
+        spans = source_spans(messages, incoming.steps)
+    except InvalidStepsError as error:
+        at = f"rollouts[{position}]."
+        raise InvalidStepsError(fields={at + k: rule for k, rule in error.fields.items()}) from None
+    for at_message, own in spans.items():
+        messages[at_message]["steps"] = own
+    return messages
+
+
 def _with_cells(
-    run: Run, fresh: Fresh, prompts: Mapping[str, Prompt], verifiers: Mapping[str, VerifierVersion]
+    run: Run,
+    fresh: Fresh,
+    prompts: Mapping[str, Prompt],
+    verifiers: Mapping[str, VerifierVersion],
+    messages: Mapping[str, list[dict[str, Any]]],
 ) -> list[NewRollout]:
     """Each rollout with its cell and answer class, group by group."""
     judges = [name for name, known in verifiers.items() if known.channel == Channel.CORRECTNESS]
@@ -277,10 +333,7 @@ def _with_cells(
                     cell_key=cell.key,
                     is_accepted=cell.is_accepted,
                     answer_class=answer_class,
-                    messages=[
-                        {"role": message.role, "content": message.content}
-                        for message in incoming.messages
-                    ],
+                    messages=messages[incoming.uid],
                     tokens=incoming.tokens,
                     is_truncated=incoming.truncated,
                     is_probe_hit=incoming.probe,
@@ -294,22 +347,9 @@ def _with_cells(
 def _as_group_rollout(incoming: IncomingRollout, judges: Sequence[str]) -> GroupRollout:
     by_name = {_verifier_name(verdict): verdict for verdict in incoming.verdicts}
     return GroupRollout(
-        verdicts=tuple(_as_trainer_verdict(by_name[name]) for name in judges),
+        verdicts=tuple(by_name[name] for name in judges),
         truncated=incoming.truncated,
         probe=incoming.probe,
-    )
-
-
-def _as_trainer_verdict(verdict: IncomingVerdict) -> TrainerVerdict:
-    return TrainerVerdict(
-        outcome=verdict.outcome,
-        score=verdict.score,
-        extracted=verdict.extracted,
-        path=verdict.path,
-        form=verdict.form,
-        candidates=verdict.candidates,
-        seconds=verdict.seconds,
-        detail=verdict.detail,
     )
 
 

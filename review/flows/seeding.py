@@ -19,7 +19,8 @@ from django.db import transaction
 
 from review.accounts.models import Project, Role, Scope, User
 from review.accounts.queries import usable_token
-from review.accounts.services import add_member, issue_token
+from review.accounts.services.members import add_member
+from review.accounts.services.tokens import issue_token
 from review.core.embedded.paths import PROJECT_ROOT
 from review.flows import audit, ingest
 from review.labeling.models import Queue
@@ -190,7 +191,8 @@ def _token(project: Project, owner: User, name: str, scopes: Sequence[str], kept
 def _seeded(plan: Plan, users: Mapping[str, User], kept: Secrets) -> SeededRun:
     lead = users[LEAD]
     project, _ = Project.objects.get_or_create(slug=plan.slug, defaults={"name": plan.project})
-    add_member(project=project, user=lead, role=Role.LEAD, actor=lead)
+    for role in (Role.LEAD, Role.ADMIN):
+        add_member(project=project, user=lead, role=role, actor=lead)
     for name in plan.reviewers:
         add_member(project=project, user=users[name], role=Role.REVIEWER, actor=lead)
     config = recipe_settings(plan)

@@ -2,12 +2,15 @@
 
 from django.db import OperationalError
 
+from review.accounts.services.sign_ins import forget_failures
 from review.calibration.queries import overdue_refreshes
 from review.calibration.services.estimates import request_refresh
 from review.calibration.services.scorecard import refresh_run
 from review.celery import app
-from review.flows import audit
-from review.runs.models import Run
+from review.flows import audit, classes, imports
+from review.labeling.services.resegmentation import recut
+from review.rollouts.models import Import
+from review.runs.models import Prompt, Run
 from review.sampling.models import RuleState, Window
 
 
@@ -19,6 +22,11 @@ def open_windows_task(run_id: str) -> None:
 @app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
 def advance_window_task(window_id: str) -> None:
     audit.advance_window(window=Window.objects.select_related("rule__run").get(pk=window_id))
+
+
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+def settle_class_task(prompt_id: int, answer_class: str) -> None:
+    classes.settle_class(prompt=Prompt.objects.get(pk=prompt_id), answer_class=answer_class)
 
 
 # Changes within so many seconds share one refresh.
@@ -36,6 +44,19 @@ def refresh_run_task(run_id: str) -> None:
     refresh_run(run=Run.objects.get(pk=run_id))
 
 
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+def recut_task(run_id: str) -> None:
+    recut(run=Run.objects.get(pk=run_id))
+    refresh_soon(run_id)
+
+
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+def import_task(import_id: str) -> None:
+    """Go on with an import for a while, and leave the rest of it to another task."""
+    if not imports.run_import(import_=Import.objects.get(pk=import_id)):
+        import_task.delay(import_id)
+
+
 @app.task
 def sweep_task() -> None:
     """What a lost message left standing: every window that could be further on is looked at."""
@@ -45,5 +66,11 @@ def sweep_task() -> None:
         .values_list("pk", flat=True)
     ):
         open_windows_task.delay(str(run_id))
+    # What reviewers have on their screens is cut anew when they are done with it.
+    for run_id in Run.objects.exclude(recut_after=None).values_list("pk", flat=True):
+        recut_task.delay(str(run_id))
     for run_id in overdue_refreshes():
         refresh_run_task.delay(str(run_id))
+    forget_failures()
+    for import_id in imports.sweep_imports():
+        import_task.delay(str(import_id))

@@ -9,8 +9,10 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from review.accounts.models import Membership, Role, User
+from review.accounts.models import User
+from review.accounts.queries import reviewers_of
 from review.labeling.models import (
+    ANSWERED,
     PENDING,
     SECOND_REVIEWS,
     Adjudication,
@@ -22,7 +24,6 @@ from review.labeling.models import (
     Queue,
     Skip,
 )
-from review.labeling.queries import FINAL, SLOT_LABEL, SLOT_ORDER, SlotLabel, are_at_odds
 from review.rollouts.models import Rollout
 from review.sampling.models import AuditRule, Pick, Wave
 
@@ -48,6 +49,8 @@ KINDS: Mapping[str, str] = {
     Cause.DRAW: "first",
     **dict.fromkeys(SECOND_REVIEWS, "second"),
     Cause.TIE_BREAK: "third",
+    # Not due to any label: one more look.
+    Cause.REQUEUE: "second",
 }
 
 
@@ -59,7 +62,7 @@ def reviews_by_wave(waves: Sequence[Wave]) -> dict[int, dict[str, Reviews]]:
         Assignment.objects.filter(wave__in=waves, cause__in=KINDS)
         .values_list("wave_id", "cause")
         .annotate(
-            done=Count("pk", filter=Q(state=AssignmentState.DONE)),
+            done=Count("pk", filter=Q(state__in=ANSWERED)),
             leased=Count("pk", filter=is_held),
             open=Count("pk", filter=is_pending & ~is_held),
             skipped=Count("pk", filter=Q(state=AssignmentState.SKIPPED)),
@@ -104,7 +107,7 @@ def stuck_reviews(rule: AuditRule) -> dict[int, int]:
 
 
 def _reviewers_by_version(rule: AuditRule, versions: Collection[int]) -> dict[int, set[int]]:
-    members = Membership.objects.filter(project=rule.run.project_id, role=Role.REVIEWER)
+    members = reviewers_of(rule.run.project_id, rule.queue.domains)
     everybody = set(members.values_list("user_id", flat=True))
     named: dict[int, set[int]] = defaultdict(set)
     rows = rule.versions.filter(pk__in=versions, reviewers__isnull=False)
@@ -171,27 +174,22 @@ def picks_with_states(rule: AuditRule, *, most: int) -> list[tuple[Pick, str]]:
     rows = Assignment.objects.filter(
         queue__rule=rule, rollout__in=[pick.rollout_id for pick in picks], slot=1
     ).exclude(cause=Cause.GOLD)
-    states = dict(rows.order_by("pk").values_list("rollout_id", "state"))
+    # Of one that was asked again the newest counts.
+    states = dict(rows.order_by("rank").values_list("rollout_id", "state"))
     return [(pick, states.get(pick.rollout_id, AssignmentState.OPEN)) for pick in picks]
 
 
-def disagreements(queue: Queue) -> dict[int, list[SlotLabel]]:
-    """By rollout the labels that are at odds, where nobody has settled them yet."""
-    second = Assignment.objects.filter(queue=queue, slot=2, state=AssignmentState.DONE)
-    settled = Adjudication.objects.filter(queue=queue).values("rollout")
-    rows = (
-        Label.objects.filter(
-            assignment__queue=queue, assignment__rollout__in=second.values("rollout"), **FINAL
-        )
-        .exclude(assignment__cause=Cause.GOLD)
-        .exclude(assignment__rollout__in=settled)
-        .order_by(*SLOT_ORDER)
-        .values_list("assignment__rollout_id", *SLOT_LABEL)
+def given_up_reviews(queue: Queue, *, most: int) -> tuple[int, list[Assignment]]:
+    """How many reviews count as unanswered though their text is there, and the first of them."""
+    rows = Assignment.objects.filter(
+        queue=queue, state=AssignmentState.SKIPPED, rollout__purged_at=None
+    ).exclude(cause=Cause.GOLD)
+    shown = (
+        rows.select_related("rollout__group__prompt")
+        .defer("rollout__messages", "rollout__steps")
+        .prefetch_related("skips__reviewer")
     )
-    grouped: dict[int, list[SlotLabel]] = defaultdict(list)
-    for rollout_id, *label in rows:
-        grouped[rollout_id].append(SlotLabel(*label))
-    return {pk: labels for pk, labels in grouped.items() if are_at_odds(labels)}
+    return rows.count(), list(shown.order_by("rank")[:most])
 
 
 def rollouts_waiting_for_third(queue: Queue) -> set[int]:

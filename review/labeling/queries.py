@@ -6,14 +6,23 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    Count,
+    OuterRef,
+    Prefetch,
+    Q,
+    QuerySet,
+    Subquery,
+    prefetch_related_objects,
+)
 from django.utils import timezone
 
-from review.accounts.models import Membership, Project, Role, User
-from review.accounts.queries import has_role
+from review.accounts.models import Project, Role, User
+from review.accounts.queries import expertise_in, has_role, reviewers_of
 from review.core.errors import MissingError
+from review.core.prepared import prepared_rows
 from review.labeling.models import (
-    PENDING,
+    ANSWERED,
     Adjudication,
     Answer,
     Assignment,
@@ -23,7 +32,8 @@ from review.labeling.models import (
     Lease,
     Queue,
 )
-from review.rollouts.queries import Step, steps_of
+from review.rollouts.models import Rollout
+from review.rollouts.queries import Step, last_words, steps_of
 from review.sampling.models import AuditRule, Wave, Window
 from trainer.verifiers.math import boxed_answers
 
@@ -64,30 +74,68 @@ def queues_of(project: Project) -> QuerySet[Queue]:
     return project.queues.select_related("rule__run").order_by("-created_at")
 
 
+def queues_of_reviewer(user: User, project: Project) -> QuerySet[Queue]:
+    """Those of the project's queues that ask for nothing which the user does not review."""
+    expertise = expertise_in(user, project)
+    if expertise is None:
+        return Queue.objects.none()
+    asked = Q(domains=[]) | Q(domains__overlap=expertise) if expertise else Q()
+    return queues_of(project).filter(asked)
+
+
 def queue_of_reviewer(user: User, queue_id: UUID) -> Queue:
-    """The queue, if the user reviews in its project."""
+    """The queue, if the user reviews in its project and in its domains."""
     queue = Queue.objects.filter(pk=queue_id).select_related("project", "rule__run").first()
-    if queue is None or not has_role(user, queue.project, Role.REVIEWER):
+    if queue is None or not _reviews(user, queue):
         raise MissingError("There is no such queue among those that you review.")
     return queue
+
+
+def queue_in_project(project: Project, queue_id: UUID) -> Queue:
+    """The queue, if it is the project's; another project's queue does not exist here."""
+    queue = Queue.objects.filter(project=project, pk=queue_id).first()
+    if queue is None:
+        raise MissingError("There is no such queue in this project.")
+    return queue
+
+
+# In parts: one join of seven tables takes longer to plan than all of them to read.
+READ_WITH_AN_ITEM = (
+    Prefetch("wave", Wave.objects.select_related("version")),
+    Prefetch("rollout", Rollout.objects.select_related("cell", "group__prompt")),
+)
 
 
 def assignment_of_reviewer(user: User, assignment_id: UUID) -> Assignment:
     """An assignment that the user holds, held, or could be served; others do not exist for them.
 
-    Whether it is still theirs is the lease token's business.
+    Whether it is still theirs is the lease token's business. What they were served stays theirs
+    to answer when the queue's domains change under it.
     """
     assignment = (
         Assignment.objects.filter(pk=assignment_id)
-        .select_related("queue__project", "wave__version", "rollout__group__prompt")
+        .select_related("queue__project")
+        .prefetch_related(*READ_WITH_AN_ITEM)
         .first()
     )
-    if assignment is None or not has_role(user, assignment.queue.project, Role.REVIEWER):
+    if assignment is None or not (
+        _reviews(user, assignment.queue) or _was_served(user, assignment)
+    ):
         raise MissingError("There is no such item in your queues.")
     return assignment
 
 
+def _reviews(user: User, queue: Queue) -> bool:
+    return reviewers_of(queue.project_id, queue.domains).filter(user=user).exists()
+
+
+def _was_served(user: User, assignment: Assignment) -> bool:
+    is_reviewer = has_role(user, assignment.queue.project, Role.REVIEWER)
+    return is_reviewer and assignment.leases.filter(reviewer=user).exists()
+
+
 def item_of(assignment: Assignment) -> Item:
+    prefetch_related_objects([assignment], *READ_WITH_AN_ITEM)
     rollout = assignment.rollout
     prompt = rollout.group.prompt
     return Item(
@@ -95,7 +143,7 @@ def item_of(assignment: Assignment) -> Item:
         problem=prompt.text,
         references=list(prompt.references) if shows_reference(assignment) else None,
         steps=steps_of(rollout),
-        answer=_final_answer(rollout.messages[-1]["content"]),
+        answer=final_answer_of(rollout),
     )
 
 
@@ -105,9 +153,9 @@ def shows_reference(assignment: Assignment) -> bool:
     return version.shows_reference
 
 
-def _final_answer(text: str) -> str | None:
+def final_answer_of(rollout: Rollout) -> str | None:
     """Every boxed answer, set apart. Read from the text alone: a verdict would show through."""
-    return ", ".join(dict.fromkeys(boxed_answers(text))) or None
+    return ", ".join(dict.fromkeys(boxed_answers(last_words(rollout)))) or None
 
 
 def progress_by_queue(project: Project) -> dict[UUID, QueueProgress]:
@@ -126,11 +174,16 @@ def _progress(queues: QuerySet[Queue]) -> dict[UUID, QueueProgress]:
     )
     rows = queues.values_list("pk").annotate(
         total=Count("assignments", filter=~Q(assignments__state=AssignmentState.WITHDRAWN)),
-        done=Count("assignments", filter=Q(assignments__state=AssignmentState.DONE)),
+        done=Count("assignments", filter=Q(assignments__state__in=ANSWERED)),
         skipped=Count("assignments", filter=Q(assignments__state=AssignmentState.SKIPPED)),
         leased=Count("assignments", filter=is_held),
     )
     return {pk: QueueProgress(*counts) for pk, *counts in rows}
+
+
+def is_labelled(queue: Queue) -> bool:
+    """Whether anybody has answered an item of the queue: what it asks is fixed then."""
+    return Label.objects.filter(assignment__queue=queue).exists()
 
 
 def labels_by(user: User, queue: Queue) -> int:
@@ -148,10 +201,18 @@ def label_counts(project: Project) -> dict[UUID, int]:
     return dict(rows)
 
 
+# Ordered, and not by a constant: or the planner trusts to meet one soon in a scan of all items.
+PENDING_SQL = """
+SELECT 1 FROM labeling_assignment
+WHERE wave_id BETWEEN %(wave)s::bigint AND %(wave)s::bigint
+  AND state IN ('open', 'leased') AND cause <> 'gold'
+ORDER BY wave_id LIMIT 1
+"""
+
+
 def has_pending(wave: Wave) -> bool:
     """Whether a review of the wave's draws is still to come; its gold does not hold it up."""
-    pending = Assignment.objects.filter(wave=wave, state__in=PENDING)
-    return pending.exclude(cause=Cause.GOLD).exists()
+    return bool(prepared_rows(PENDING_SQL, {"wave": wave.pk}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +251,14 @@ class FinalAnswer:
     """What counts of a rollout: its adjudication, else what most of its labels say.
 
     Labels that are at odds and unsettled are as good as "cannot tell". step: 0 = no wrong step,
-    None = not said. ids: of the labels (and the adjudication, as a negative number) behind it.
+    None = not said. ids: of what is behind it, labels ("7"), an adjudication ("a7") or the
+    settled answer class ("c7").
     """
 
     answer: str
     step: int | None
     is_hack: bool
-    ids: tuple[int, ...]
+    ids: tuple[str, ...]
 
     @property
     def is_decided(self) -> bool:
@@ -205,7 +267,7 @@ class FinalAnswer:
 
 def resolve(labels: Sequence[SlotLabel]) -> FinalAnswer:
     """The answer of most decided labels; of those, most decide whether it is a hack."""
-    ids = tuple(label.id for label in labels)
+    ids = tuple(str(label.id) for label in labels)
     decided = [label for label in labels if label.answer != Answer.CANNOT_TELL]
     if not decided or are_at_odds(decided):
         return FinalAnswer(Answer.CANNOT_TELL, None, False, ids)
@@ -253,24 +315,40 @@ def labels_by_rollout(windows: Sequence[Window]) -> dict[tuple[UUID, int], list[
 
 def final_answers(windows: Sequence[Window]) -> dict[tuple[UUID, int], FinalAnswer]:
     """What counts of every answered rollout of the windows, by (rule, rollout)."""
-    answers = {key: resolve(labels) for key, labels in labels_by_rollout(windows).items()}
+    answers = _settled_by_class(windows)
+    answers |= {key: resolve(labels) for key, labels in labels_by_rollout(windows).items()}
     decisions = Adjudication.objects.filter(queue__rule__windows__in=windows).order_by("pk")
     for decision in decisions.distinct().select_related("queue"):
         key = decision.queue.rule_id, decision.rollout_id
         if key in answers:
-            ids = (*answers[key].ids, -decision.pk)
+            ids = (*answers[key].ids, f"a{decision.pk}")
             answers[key] = FinalAnswer(
                 decision.answer, _step(decision), bool(decision.is_hack), ids
             )
     return answers
 
 
+def _settled_by_class(windows: Sequence[Window]) -> dict[tuple[UUID, int], FinalAnswer]:
+    """Draws of queues that ask for correctness alone, answered by their answer class."""
+    rows = Assignment.objects.filter(wave__window__in=windows, state=AssignmentState.SETTLED)
+    return {
+        (rule_id, rollout_id): FinalAnswer(answer, None, False, (f"c{class_id} {rollout_id}",))
+        for rule_id, rollout_id, class_id, answer in rows.values_list(
+            "queue__rule_id", "rollout_id", "settled_by_id", "settled_by__answer"
+        )
+    }
+
+
+def questions_of(windows: Sequence[Window]) -> dict[UUID, frozenset[str]]:
+    """By rule, what the windows' queues ask beside the answer."""
+    rows = Queue.objects.filter(rule__in={window.rule_id for window in windows})
+    return {rule: frozenset(asked) for rule, asked in rows.values_list("rule_id", "questions")}
+
+
 def answered_rollouts(wave: Wave) -> list[int]:
-    """The wave's rollouts that have a label that counts."""
-    rows = Label.objects.filter(assignment__wave=wave, **FINAL).exclude(
-        assignment__cause=Cause.GOLD
-    )
-    return sorted(set(rows.values_list("assignment__rollout_id", flat=True)))
+    """The wave's rollouts that have an answer that counts."""
+    answered = Assignment.objects.filter(wave=wave, state__in=ANSWERED).exclude(cause=Cause.GOLD)
+    return sorted(set(answered.values_list("rollout_id", flat=True)))
 
 
 # Fewer labels do not make a pace; older ones than the newest so many do not count.
@@ -302,7 +380,7 @@ def classes_in_queue(rule: AuditRule) -> set[tuple[int, str]]:
 
 def eligible_reviewers(assignment: Assignment) -> int:
     """How many could review it: the version's reviewers who have not answered its rollout."""
-    members = Membership.objects.filter(project=assignment.queue.project_id, role=Role.REVIEWER)
+    members = reviewers_of(assignment.queue.project_id, assignment.queue.domains)
     version = assignment.wave.version if assignment.wave else assignment.queue.rule.current
     if chosen := list(version.reviewers.values_list("pk", flat=True)):
         members = members.filter(user__in=chosen)
@@ -314,26 +392,38 @@ def eligible_reviewers(assignment: Assignment) -> int:
     return members.exclude(user__in=others.values("reviewer")).count()
 
 
-def label_to_undo(user: User, queue: Queue) -> Label | None:
-    """The reviewer's newest label, while it can be taken back."""
+def was_held(assignment: Assignment, reviewer: User, token: UUID) -> bool:
+    """Whether the item was ever served to the reviewer under this token."""
+    return Lease.objects.filter(assignment=assignment, reviewer=reviewer, token=token).exists()
+
+
+def newest_label(user: User, queue: Queue) -> Label | None:
+    """The reviewer's newest label of all, if it is the queue's and stands."""
     newest = (
         Label.objects.filter(reviewer=user)
-        .select_related("assignment", "retraction")
+        .select_related("assignment", "retraction", "reveal")
         .order_by("-pk")
         .first()
     )
-    is_open = (
-        newest is not None
-        and newest.assignment.queue_id == queue.pk
-        and not newest.is_late
-        and not hasattr(newest, "retraction")
-        and newest.created_at > timezone.now() - timedelta(seconds=UNDO_SECONDS)
-    )
-    return newest if is_open else None
+    if newest is None or newest.assignment.queue_id != queue.pk or hasattr(newest, "retraction"):
+        return None
+    return newest
+
+
+def can_be_undone(label: Label) -> bool:
+    """Until its reviewer has seen what the verifiers said, and for a short while only."""
+    is_recent = label.created_at > timezone.now() - timedelta(seconds=UNDO_SECONDS)
+    return is_recent and not label.is_late and not hasattr(label, "reveal")
+
+
+def label_to_undo(user: User, queue: Queue) -> Label | None:
+    """The reviewer's newest label, while it can be taken back."""
+    newest = newest_label(user, queue)
+    return newest if newest and can_be_undone(newest) else None
 
 
 def labels_by_wave(waves: Sequence[Wave]) -> dict[int, dict[str, int]]:
-    """Per wave: how many of its draws' first reviews are in each state."""
+    """Per wave: how many of its draws' first reviews are in each state; settled ones are done."""
     rows = (
         Assignment.objects.filter(wave__in=waves, cause=Cause.DRAW)
         .values_list("wave_id", "state")
@@ -341,5 +431,6 @@ def labels_by_wave(waves: Sequence[Wave]) -> dict[int, dict[str, int]]:
     )
     counts: dict[int, dict[str, int]] = {wave.pk: {} for wave in waves}
     for wave_id, state, count in rows:
-        counts[wave_id][state] = count
+        state = AssignmentState.DONE if state in ANSWERED else state
+        counts[wave_id][state] = counts[wave_id].get(state, 0) + count
     return counts

@@ -6,6 +6,7 @@ import uuid
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 from review.rollouts.models import Cell, Rollout, Slice
 from review.runs.models import Run
@@ -55,8 +56,8 @@ class AuditRule(models.Model):
 
 
 class BudgetPer(models.TextChoices):
-    WINDOW = "window", "per window"
-    DAY = "day", "per day"
+    WINDOW = "window", _("per window")
+    DAY = "day", _("per day")
 
 
 class RuleVersion(models.Model):
@@ -320,11 +321,13 @@ class Draw(models.Model):
 
 
 class PickCause(models.TextChoices):
-    LEAD = "lead", "a lead's choice"
-    APPEAL = "appeal"
-    REWARD = "reward", "worth most to the reward"
+    LEAD = "lead", _("a lead's choice")
+    APPEAL = "appeal", _("Appeal")
+    REWARD = "reward", _("worth most to the reward")
+    # A member of an answer class that a label of another member has settled.
+    CLASS_CHECK = "class", _("second look at a settled answer")
     # Answered in a wave that was cancelled afterwards.
-    CANCELLED = "cancelled", "from a cancelled wave"
+    CANCELLED = "cancelled", _("from a cancelled wave")
 
 
 class Pick(models.Model):

@@ -1,3 +1,4 @@
+import hmac
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -292,3 +293,10 @@ def newest_pickable(rule: AuditRule, conditions: Conditions, n: int) -> list[int
         rows = pickable(window).filter(inside).order_by("-step", "-pk")
         found += rows.values_list("pk", flat=True)[: n - len(found)]
     return found
+
+
+def is_chosen(draw: Draw, purpose: str, share: float) -> bool:
+    """Chance under the window's secret: the same each time, independent of what drew the draw."""
+    secret = bytes(draw.wave.window.secret)
+    digest = hmac.digest(secret, f"{purpose} {draw.prn}".encode(), "sha256")
+    return int.from_bytes(digest[:8], "big") < share * 2**64

@@ -37,6 +37,13 @@ def claimed_steps(verifier: VerifierVersion, rollout_ids: Collection[int]) -> di
     return {pk: int(step) for pk, step in said if step is not None and STEP.fullmatch(step)}
 
 
+def has_claimed_steps(run: Run) -> bool:
+    """Whether any process verifier has named a wrong step of the run."""
+    verifiers = VerifierVersion.objects.filter(project=run.project_id, channel=Channel.PROCESS)
+    said = Verdict.objects.filter(verifier__in=list(verifiers), rollout__run=run)
+    return said.filter(extracted__regex=r"^0*[1-9][0-9]{0,5}$").exists()
+
+
 def late_verifiers(run: Run) -> list[VerifierVersion]:
     """The correctness verifiers that judged the run's stored rollouts and are not its own."""
     judged = VerdictCount.objects.filter(cell_count__run=run).values("verifier")

@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ from review.accounts.models import Project
 from review.core.models import record_event
 from review.rollouts.errors import UnknownRolloutError
 from review.rollouts.services import blank_texts, set_answer_classes
-from review.runs.models import Run
+from review.runs.models import Prompt, Run
 from review.runs.services import lock_run, refuse_unknown_normaliser
 from review.verifiers.errors import VerifierConflictError
 from review.verifiers.models import Channel, RunVerifier, Verdict, VerifierVersion
@@ -20,6 +21,8 @@ from trainer.verifiers import Verdict as TrainerVerdict
 MOST_JUDGES = 5
 # Answer classes are derived anew for so many rollouts at a time.
 BATCH = 5_000
+# Between a class that was split and the digest of a spelling; no normaliser writes it.
+SPLIT_MARK = "\N{NOT EQUAL TO}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +179,30 @@ def change_normaliser(*, run: Run, normaliser: str, actor: object) -> Run:
     run.normaliser = normaliser
     run.save(update_fields=["normaliser"])
     return run
+
+
+@transaction.atomic
+def split_class(*, prompt: Prompt, answer_class: str) -> list[str]:
+    """Part what the normaliser merged: one class for each spelling. The new classes.
+
+    Where all members spell it alike, spelling tells nothing: they are in no class from now on.
+    """
+    primary = correctness_verifiers_of(prompt.run)[0]
+    members = Verdict.objects.filter(
+        verifier=primary, rollout__group__prompt=prompt, rollout__answer_class=answer_class
+    )
+    spelled = dict(members.values_list("rollout", "extracted"))
+    if len(set(spelled.values())) < 2:
+        set_answer_classes(classes=dict.fromkeys(spelled))
+        return []
+    parts = {text: _part_of(answer_class, text or "") for text in spelled.values()}
+    set_answer_classes(classes={pk: parts[text] for pk, text in spelled.items()})
+    return sorted(parts.values())
+
+
+def _part_of(answer_class: str, spelling: str) -> str:
+    digest = hashlib.sha256(spelling.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{answer_class[:100]} {SPLIT_MARK} {digest[:12]}"
 
 
 def _extracted_answers(run: Run, primary: VerifierVersion, *, after: int) -> list[Verdict]:

@@ -57,9 +57,11 @@ def test_ada_leads_and_everybody_labels_in_one_project_only(demo: Demo) -> None:
 
     assert set(members) == {
         ("demo", "ada", Role.LEAD),
+        ("demo", "ada", Role.ADMIN),
         ("demo", "ben", Role.REVIEWER),
         ("demo", "cyd", Role.REVIEWER),
         ("demo-raw", "ada", Role.LEAD),
+        ("demo-raw", "ada", Role.ADMIN),
         ("demo-raw", "scripted-rubric", Role.REVIEWER),
     }
 

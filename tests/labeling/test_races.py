@@ -1,28 +1,26 @@
 """Many requests at once, on a real PostgreSQL: the rows settle who has what."""
 
-import random
-from collections import Counter
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.db import connection, connections
-from django.utils import timezone
 
 from review.accounts.models import Project, Role, User
 from review.labeling.errors import UndoRefusedError
-from review.labeling.models import Answer, Assignment, AssignmentState, Label, Lease, Queue
-from review.labeling.services import labels, leases
+from review.labeling.models import Answer, Assignment, AssignmentState, Label, Queue
+from review.labeling.queries import PENDING_SQL
+from review.labeling.services import labels, leases, serving
 from review.labeling.services.judgements import NewLabel
-from review.sampling.models import Draw
+from review.labeling.services.reviews import LOCK_SQL
 from tests import builders
-from tests.labeling import items
+from tests.labeling import bulk, items, race
 
-ITEMS = 200
-REVIEWERS = 8
+ITEMS = 300
+THREADS, REVIEWERS = 32, 24
 
 Given = TypeVar("Given")
 Answered = TypeVar("Answered")
@@ -41,67 +39,24 @@ def at_once(work: Callable[[Given], Answered], given: Sequence[Given]) -> list[A
         return list(threads.map(alone, given))
 
 
-def label_until_empty(queue: Queue, reviewer: User, seed: int) -> list[tuple[UUID, UUID]]:
-    """Take and commit, with doubled requests and leases that end too early.
-
-    Each acknowledged commit's assignment and client key.
-    """
-    chance = random.Random(seed)
-    acknowledged = []
-    while held := leases.take_next(queue=queue, reviewer=reviewer):
-        if chance.random() < 0.2:
-            again = leases.take_next(queue=queue, reviewer=reviewer)
-            assert again is None or again.pk == held.pk or has_expired(held)
-        if chance.random() < 0.2:
-            past = timezone.now() - timedelta(seconds=1)
-            Assignment.objects.filter(pk=held.pk, lease_token=held.lease_token).update(
-                lease_expires_at=past
-            )
-            if chance.random() < 0.3:
-                # Gone for good: whoever takes next gets the item.
-                continue
-        key = uuid4()
-        assert held.lease_token is not None
-        for _ in range(chance.choice([1, 1, 2])):
-            label, _ = labels.commit_label(
-                assignment=held,
-                reviewer=reviewer,
-                token=held.lease_token,
-                client_key=key,
-                new=NewLabel(answer=Answer.CORRECT),
-            )
-            assert label.client_key == key
-        acknowledged.append((held.pk, key))
-    return acknowledged
-
-
-def has_expired(assignment: Assignment) -> bool:
-    """Whether the lease as it was served has passed on."""
-    return not Assignment.objects.filter(
-        pk=assignment.pk, lease_token=assignment.lease_token, state=AssignmentState.LEASED
-    ).exists()
-
-
 @pytest.mark.django_db(transaction=True)
-def test_no_item_is_served_to_two_lost_or_counted_twice(project: Project) -> None:
-    queue = items.open_queue(project, budget=ITEMS, groups=26)
+def test_no_item_is_served_to_two_lost_or_counted_twice(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections are killed, requests doubled, leases ended; a third is reviewed twice."""
+    # The reviewers' marks move at once, not after hundreds of items.
+    monkeypatch.setattr(leases, "STRIDE", 3)
+    queue = bulk.open_queue(project)
+    bulk.make_rollouts(project, ITEMS)
+    bulk.fill_queue(queue, ITEMS)
+    bulk.fill_queue(queue, ITEMS // 3, slot=2)
     reviewers = [builders.make_user(project, Role.REVIEWER) for _ in range(REVIEWERS)]
 
-    answers = at_once(
-        lambda seed: label_until_empty(queue, reviewers[seed], seed), range(REVIEWERS)
-    )
-    # What the last one let go of when the others had left.
-    label_until_empty(queue, reviewers[0], seed=1000)
+    outcome = race.race(queue, reviewers, threads=THREADS)
 
-    assert Assignment.objects.filter(queue=queue, state=AssignmentState.DONE).count() == ITEMS
-    in_time = Counter(Label.objects.filter(is_late=False).values_list("assignment", flat=True))
-    assert len(in_time) == ITEMS
-    assert set(in_time.values()) == {1}
-    stored = set(Label.objects.values_list("assignment", "client_key"))
-    assert {row for part in answers for row in part} <= stored
-    # Each label is by someone to whom the item was served.
-    served = set(Lease.objects.values_list("assignment", "reviewer"))
-    assert set(Label.objects.values_list("assignment", "reviewer")) <= served
+    assert outcome.kills > 0
+    nothing = race.Outcome(0, 0, 0, 0, 0, outcome.kills, outcome.late)
+    assert outcome == nothing
 
 
 @pytest.mark.django_db(transaction=True)
@@ -166,22 +121,70 @@ def test_the_same_commit_at_once_is_stored_once(project: Project, ben: User) -> 
     assert not Label.objects.get().is_late
 
 
+def plan_of(sql: str, queue: Queue, reviewer: User) -> str:
+    asked = {"queue": queue.pk, "reviewer": reviewer.pk, "token": uuid4(), "seconds": 900}
+    others = {"rollout": 0, "passing": [], "wanted": uuid4(), "ended": [uuid4()]}
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN {sql}", asked | others)
+        return "\n".join(line for (line,) in cursor.fetchall())
+
+
+def generic_plan_of(sql: str) -> str:
+    """As of a statement that is prepared: for no queue and no reviewer in particular."""
+    for position, name in enumerate(sorted(set(re.findall(r"%\((\w+)\)s", sql))), start=1):
+        sql = sql.replace(f"%({name})s", f"${position}")
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (GENERIC_PLAN) {sql}")
+        return "\n".join(line for (line,) in cursor.fetchall())
+
+
+WALKS = (serving.TAKE_OPEN_SQL, serving.PEEK_OPEN_SQL, serving.MOVE_SQL)
+
+
 @pytest.mark.django_db
-def test_taking_walks_the_index_of_pending_items(project: Project, ben: User) -> None:
+@pytest.mark.parametrize("is_analysed", [True, False])
+@pytest.mark.parametrize("size", [300, 5_000])
+def test_the_next_item_is_looked_for_in_the_order_of_ranks(
+    project: Project, ben: User, size: int, is_analysed: bool
+) -> None:
     """No sort, no scan over all items of a queue, and past none of those that are done."""
-    queue = items.open_queue(project, budget=8, groups=2)
-    draw = Draw.objects.earliest("pk")
-    done = {"state": AssignmentState.DONE, "queue": queue, "wave": draw.wave, "draw": draw}
-    done["rollout"] = draw.rollout
-    Assignment.objects.bulk_create(
-        Assignment(slot=k, rank=k, **done | ({"state": AssignmentState.OPEN} if k > 4_000 else {}))
-        for k in range(10, 5_010)
-    )
+    queue = bulk.open_queue(project)
+    bulk.make_rollouts(project, size)
+    bulk.fill_queue(queue, size)
+    bulk.fill_queue(queue, size, slot=2)
+    bulk.label_first_slots(queue, ben)
+    if is_analysed:
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE labeling_assignment, labeling_label, labeling_skip")
+    for sql in WALKS:
+        for plan in (plan_of(sql, queue, ben), generic_plan_of(sql)):
+            assert "Index Scan using assignment_pending_by_rank" in plan, plan
+            assert "Sort" not in plan, plan
+            assert "Seq Scan on labeling_assignment" not in plan, plan
+            # Nor past all labels of one reviewer.
+            assert "labeling_label_reviewer" not in plan, plan
+            assert "label_newest_of_reviewer" not in plan, plan
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("sql", [PENDING_SQL, LOCK_SQL, serving.OWN_AND_ENDED_SQL])
+def test_no_statement_of_a_take_or_a_commit_scans_all_items(project: Project, sql: str) -> None:
+    queue = bulk.open_queue(project)
+    bulk.make_rollouts(project, 5_000)
+    bulk.fill_queue(queue, 5_000)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE labeling_assignment")
-        parameters = {"queue": queue.pk, "reviewer": ben.pk, "token": uuid4(), "seconds": 900}
-        cursor.execute(f"EXPLAIN {leases.TAKE_SQL}", parameters)
-        plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert "Index Scan using assignment_pending_by_rank" in plan, plan
-    assert "Sort" not in plan
-    assert "Seq Scan on labeling_assignment" not in plan
+    plan = generic_plan_of(sql)
+    assert "Seq Scan" not in plan, plan
+    assert "assignment_pending_by_rank" not in plan, plan
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("sql", [serving.TAKE_ENDED_SQL, serving.TAKE_WANTED_SQL])
+def test_an_item_that_is_known_is_not_looked_for(project: Project, ben: User, sql: str) -> None:
+    queue = bulk.open_queue(project)
+    bulk.make_rollouts(project, 5_000)
+    bulk.fill_queue(queue, 5_000)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE labeling_assignment")
+    assert "assignment_pending_by_rank" not in plan_of(sql, queue, ben)

@@ -23,7 +23,7 @@ from review.labeling.queries import final_answers, has_pending
 from review.labeling.services.judgements import NewLabel
 from review.labeling.services.labels import retract_label
 from review.labeling.services.leases import take_next
-from review.labeling.services.reviews import mark_gold
+from review.labeling.services.known_answers import mark_gold
 from review.sampling.models import AuditRule, Wave, WaveState
 from tests import builders
 from tests.labeling import items

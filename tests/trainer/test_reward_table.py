@@ -108,6 +108,27 @@ def test_a_reward_is_looked_up_from_the_finest_level_that_is_there(
     assert table.reward(cell) == reward
 
 
+def test_an_answer_that_a_label_has_settled_is_paid_by_that() -> None:
+    table = RewardTable.from_json(make_table(classes={"p1": {"15": 1.0, "16": 0.0}}))
+    odd = make_cell(REJECTED, share_bin=1)
+    assert table.reward(odd, prompt="p1", answer_class="15") == Reward(1.0, "class")
+    assert table.reward(make_cell(), prompt="p1", answer_class="16") == Reward(0.0, "class")
+    for prompt, answer_class in [("p2", "15"), ("p1", "17"), ("p1", None), (None, "15")]:
+        known = table.reward(odd, prompt=prompt, answer_class=answer_class)
+        assert known == Reward(None, "cell")
+
+
+def test_a_right_answer_found_by_a_hack_is_not_paid_by_its_class() -> None:
+    table = RewardTable.from_json(make_table(classes={"p1": {"15": 1.0}}))
+    assert table.reward(make_cell(probe=True), prompt="p1", answer_class="15").level == "verdict"
+
+
+@pytest.mark.parametrize("classes", [[], {"p1": []}, {"p1": {"15": 0.3}}, {"p1": {"15": "1"}}])
+def test_settled_answers_that_break_the_format_are_refused(classes: object) -> None:
+    with pytest.raises(TableError, match="classes"):
+        RewardTable.from_json(make_table(classes=classes))
+
+
 def test_a_table_says_what_it_is() -> None:
     table = RewardTable.from_json(json.dumps(make_table()))
     assert (table.run, table.version, table.rule) == ("r-1", 3, "demote_or_abstain")

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, total_ordering
+from typing import Protocol
 
 from trainer.rewards.normalisers import NORMALISERS, UnknownNormaliserError, normaliser_named
-from trainer.verifiers import Outcome, Verdict
+from trainer.verifiers import Outcome
 
 __all__ = [
     "CELL_VERSION",
@@ -109,17 +110,34 @@ class Cell:
         return self.signature, score, share, self.probe, self.domain
 
 
+class Judgement(Protocol):
+    """What a cell is made of, whoever holds it: a `Verdict`, or one as it came in."""
+
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def extracted(self) -> str | None: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def form(self) -> str: ...
+    @property
+    def candidates(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class GroupRollout:
     """One rollout of a group: the correctness verdicts (primary first), and whether it was cut
     off by the length limit and hit by a hack probe."""
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Judgement, ...]
     truncated: bool
     probe: bool
 
 
-def signature(verdicts: Sequence[Verdict]) -> str:
+def signature(verdicts: Sequence[Judgement]) -> str:
     """The verdicts in words, primary first: "pass/boxed/integer/1&fail/text/none/0".
 
     Raises CellError when there is no verdict.
@@ -132,7 +150,7 @@ def signature(verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def answer_class(verdict: Verdict, *, normaliser: str, truncated: bool) -> str | None:
+def answer_class(verdict: Judgement, *, normaliser: str, truncated: bool) -> str | None:
     """The normal form of the extracted answer, the same for equal answers to one prompt.
 
     None if the rollout is truncated, undecided, has not exactly one candidate answer, or none

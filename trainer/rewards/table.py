@@ -32,8 +32,8 @@ class TableError(ValueError):
 class Reward:
     """A rollout's reward. value: None = left out of its group (neither advantage nor mean).
 
-    level: what it was looked up by: "cell", "model" (the cell without its answer share),
-    "verdict-probe", "verdict", or "raw" (no table yet).
+    level: what it was looked up by: "class" (its answer is settled by a label), "cell", "model"
+    (the cell without its answer share), "verdict-probe", "verdict", or "raw" (no table yet).
     """
 
     value: float | None
@@ -73,7 +73,10 @@ class Entry:
 class RewardTable:
     """A published table: immutable, fitted on the labels of `windows`, meant for the steps
     valid_from_step..valid_to_step. Trainers that cannot leave a rollout out give it
-    `value_if_no_abstain`."""
+    `value_if_no_abstain`.
+
+    classes: by prompt uid and answer class, the reward of answers that a label has settled.
+    """
 
     run: str
     version: int
@@ -88,6 +91,7 @@ class RewardTable:
     value_if_no_abstain: float
     cells: Mapping[str, Entry]
     fallback: Mapping[str, Entry]
+    classes: Mapping[str, Mapping[str, float]]
     _rewards: dict[Cell, Reward] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -116,14 +120,25 @@ class RewardTable:
             value_if_no_abstain=fields.value("value_if_no_abstain", rule),
             cells=_cells(fields.mapping("cells"), rule),
             fallback=_fallback(fields.mapping("fallback"), rule),
+            classes=_classes(fields.mapping("classes", {}), rule),
         )
         if table.valid_from_step > table.valid_to_step:
             raise TableError("valid_to_step: lies before valid_from_step")
         return table
 
-    def reward(self, cell: Cell) -> Reward:
-        """The cell's reward: by its key, else without its answer share, else by its outcome and
-        probe, else by its outcome."""
+    def reward(
+        self, cell: Cell, *, prompt: str | None = None, answer_class: str | None = None
+    ) -> Reward:
+        """A rollout's reward: by its answer class if the prompt has that settled, else by its
+        cell's key, else without its answer share, else by outcome and probe, else by outcome.
+
+        prompt: the prompt's uid. A rollout that a hack probe hit is not paid by its class: the
+        answer may be right, and the way to it still nothing to reward.
+        """
+        if prompt is not None and answer_class is not None and not cell.probe:
+            value = self.classes.get(prompt, {}).get(answer_class)
+            if value is not None:
+                return Reward(value=value, level="class")
         found = self._rewards.get(cell)
         if found is None:
             found = self._rewards[cell] = self._look_up(cell)
@@ -178,6 +193,14 @@ def _fallback(entries: Mapping[str, Any], rule: str) -> dict[str, Entry]:
     return {
         key: _entry(_Fields(entry, f"fallback[{key}]."), rule, (_FALLBACK_LEVELS[key],))
         for key, entry in entries.items()
+    }
+
+
+def _classes(prompts: Mapping[str, Any], rule: str) -> dict[str, dict[str, float]]:
+    read = {prompt: _Fields(classes, f"classes[{prompt}].") for prompt, classes in prompts.items()}
+    return {
+        prompt: {name: fields.value(name, rule) for name in fields.names()}
+        for prompt, fields in read.items()
     }
 
 
@@ -275,8 +298,12 @@ class _Fields:
             raise self._fail(name, "not in [0, 1]")
         return value
 
-    def mapping(self, name: str) -> Mapping[str, Any]:
-        value = self._get(name)
+    def names(self) -> list[str]:
+        return list(self._source)
+
+    def mapping(self, name: str, default: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """The object; where it is missing, the default if there is one."""
+        value = self._source.get(name, default) if default is not None else self._get(name)
         if not isinstance(value, Mapping):
             raise self._fail(name, "not an object")
         return value

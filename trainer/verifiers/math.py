@@ -25,10 +25,16 @@ def boxed_answers(text: str) -> list[str]:
     Of boxes within boxes only the innermost count; unclosed and blank ones do not. One pass:
     the time is linear in the text, whatever it holds.
     """
+    start_at = text.find("\\boxed")
+    if start_at < 0:
+        return []
+    # A backslash before it may be what escapes it. Braces further on the left open no box.
+    while start_at and text[start_at - 1] == "\\":
+        start_at -= 1
     answers: list[str] = []
     opened: list[int | None] = []  # per open brace: where its box's content starts, None = no box
     last_start = -1  # of the box closed last
-    for token in _BRACES.finditer(text):
+    for token in _BRACES.finditer(text, start_at):
         if token.lastgroup == "box":
             opened.append(token.end())
         elif token.lastgroup == "open":

@@ -8,7 +8,14 @@ import numpy as np
 from django.db import connection, transaction
 
 from review.calibration.models import Estimate, RefreshRequest
-from review.calibration.queries import audited_windows, is_newest, label_set
+from review.calibration.queries import (
+    AuditedWindow,
+    audited_windows,
+    is_newest,
+    label_set,
+    not_asked,
+)
+from review.labeling.models import Question
 from review.runs.models import Run
 from review.sampling.models import Window
 from review.sampling.queries import RunCells, cells_of, frame_counts, target_of, windows_for_run
@@ -16,7 +23,7 @@ from review.stats.cells import FloatArray
 from review.stats.design import Focus
 from review.stats.estimands import Estimand
 from review.stats.estimators import Estimate as Result
-from review.stats.estimators import estimate_all
+from review.stats.estimators import estimate_all, undefined
 from review.stats.intervals import monitor
 from review.stats.nonresponse import Bounds, unanswered_share, worst_case_bounds
 from review.stats.preview import expected
@@ -36,14 +43,20 @@ class Beliefs:
 def current_beliefs(run: Run) -> Beliefs:
     cells = cells_of(run)
     audited = audited_windows(run, _all_windows(run), cells)
-    counts = [part.window.labels() for part in audited]
-    zero_M = np.zeros(len(cells.ids))
-    known = sum(counts, Counts(zero_M, zero_M, zero_M, zero_M))
+    known = _known(cells, audited)
     f_M = fit_working_model(cells.frame, labelled_M=known.answered_M, correct_M=known.correct_M).f_M
+    # Where nobody asked for hacks, no word of one says nothing.
+    asked = _known(cells, [part for part in audited if Question.HACK in part.questions])
     q_M = hack_model(
-        cells.frame, f_M=f_M, wrong_accepted_M=known.wrong_or_hack_M, hacks_M=known.hacks_M
+        cells.frame, f_M=f_M, wrong_accepted_M=asked.wrong_or_hack_M, hacks_M=asked.hacks_M
     )
     return Beliefs(cells, f_M, q_M)
+
+
+def _known(cells: RunCells, audited: Sequence[AuditedWindow]) -> Counts:
+    zero_M = np.zeros(len(cells.ids))
+    counts = [part.window.labels() for part in audited]
+    return sum(counts, Counts(zero_M, zero_M, zero_M, zero_M))
 
 
 def _all_windows(run: Run) -> list[Window]:
@@ -78,6 +91,7 @@ def expected_half_widths(window: Window, beliefs: Beliefs) -> dict[str, float]:
         estimand.value: (interval.high - interval.low) / 2
         for estimand, interval in outlook.intervals.items()
         if interval.point is not None and interval.high > interval.low
+        if estimand is not Estimand.HACK_RATE or Question.HACK in window.rule.queue.questions
     }
 
 
@@ -105,13 +119,25 @@ def refresh_estimates(*, run: Run, window: Window | None = None) -> list[Estimat
     parts = [part.window for part in audited]
     return store_estimates(
         run,
-        estimate_all(parts),
+        estimate_asked(audited, estimate_all(parts)),
         worst_case_bounds(parts),
         unanswered=unanswered_share(parts).share,
         label_set=digest,
         targets=targets_of(windows),
         window=window,
     )
+
+
+def estimate_asked(
+    audited: Sequence[AuditedWindow], results: Mapping[Estimand, Result]
+) -> dict[Estimand, Result]:
+    """The results, without a hack rate where a queue of the windows does not ask for hacks."""
+    reason = not_asked(audited, Question.HACK)
+    if not reason:
+        return dict(results)
+    rate = results[Estimand.HACK_RATE]
+    unknown = undefined(Estimand.HACK_RATE, rate.n, reason, rate.level)
+    return {**results, Estimand.HACK_RATE: unknown}
 
 
 def targets_of(windows: Sequence[Window]) -> dict[str, float]:

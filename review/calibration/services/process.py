@@ -1,38 +1,59 @@
 """Estimates about the steps: right answers by wrong steps, and process verifiers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from django.db import transaction
 
-from review.calibration.queries import AuditedWindow, audited_windows, is_newest, label_set
+from review.calibration.queries import (
+    AuditedWindow,
+    audited_windows,
+    is_newest,
+    label_set,
+    not_asked,
+)
 from review.calibration.services.estimates import lock_estimates, store_estimates
+from review.labeling.models import Question
 from review.runs.models import Run
 from review.sampling.queries import windows_for_run
 from review.stats.cells import FloatArray, IntArray
+from review.stats.estimators import Estimate, undefined
 from review.stats.process import Claims, ProcessEstimand, earliest_error, wrong_process
 from review.verifiers.models import VerifierVersion
 from review.verifiers.queries import claimed_steps, process_verifiers_of
 
+LEVEL = 0.95
+WRONG = ProcessEstimand.WRONG_PROCESS
+
 
 @transaction.atomic
 def refresh_process(*, run: Run) -> None:
-    """Store what reviewers' earliest wrong steps say, where they have named any."""
+    """Store what reviewers' earliest wrong steps say, or that nobody asked for them."""
     lock_estimates(run)
     audited = audited_windows(run, windows_for_run(run))
-    if not any(_has_steps(part) for part in audited):
+    unasked = not_asked(audited, Question.STEP)
+    if not unasked and not any(_has_steps(part) for part in audited):
         return
     digest = label_set(audited)
-    windows = [part.window for part in audited]
-    if not is_newest(run, ProcessEstimand.WRONG_PROCESS, digest):
-        results = {ProcessEstimand.WRONG_PROCESS: wrong_process(windows)}
-        store_estimates(run, results, {}, unanswered=None, label_set=digest, targets={})
+    if not is_newest(run, WRONG, digest):
+        whole = [part.window for part in audited]
+        result = undefined(WRONG, 0, unasked, LEVEL) if unasked else wrong_process(whole)
+        store_estimates(run, {WRONG: result}, {}, unanswered=None, label_set=digest, targets={})
     for verifier in process_verifiers_of(run):
         if not is_newest(run, ProcessEstimand.PROCESS_F1, digest, verifier=verifier):
-            found = earliest_error(windows, [_claims(verifier, part) for part in audited])
+            found = _earliest_error(verifier, audited, unasked)
             store_estimates(
                 run, found, {}, unanswered=None, label_set=digest, targets={}, verifier=verifier
             )
+
+
+def _earliest_error(
+    verifier: VerifierVersion, audited: Sequence[AuditedWindow], unasked: str
+) -> Mapping[ProcessEstimand, Estimate]:
+    if unasked:
+        return {key: undefined(key, 0, unasked, LEVEL) for key in ProcessEstimand if key != WRONG}
+    claims = [_claims(verifier, part) for part in audited]
+    return earliest_error([part.window for part in audited], claims)
 
 
 def _has_steps(part: AuditedWindow) -> bool:

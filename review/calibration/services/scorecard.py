@@ -1,15 +1,20 @@
 """The verifier scorecard: every verifier on every slice, refreshed when answers change."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
 
 from review.calibration.models import RefreshRequest
-from review.calibration.queries import audited_windows, is_newest, label_set
+from review.calibration.queries import AuditedWindow, audited_windows, is_newest, label_set
 from review.calibration.readings import Reading, reading_of
-from review.calibration.services.estimates import lock_estimates, refresh_estimates, store_estimates
+from review.calibration.services.estimates import (
+    estimate_asked,
+    lock_estimates,
+    refresh_estimates,
+    store_estimates,
+)
 from review.calibration.services.process import refresh_process
 from review.calibration.services.sensitivity import refresh_sensitivity
 from review.calibration.services.signal import refresh_signal
@@ -58,7 +63,7 @@ def refresh_scorecard(*, run: Run) -> None:
         # A later verifier's estimates change with its verdicts too.
         basis = digest if verifier in (None, *own) else _with_verdicts(digest, reading)
         if not is_newest(run, Estimand.RECALL, basis, **scope):
-            _store(run, reading, basis, scope)
+            _store(run, audited, reading, basis, scope)
 
 
 def _with_verdicts(digest: str, reading: Reading) -> str:
@@ -81,14 +86,23 @@ def _scopes(run: Run) -> Iterator[tuple[dict[str, Any], Conditions]]:
             yield {"policy": policy}, [condition]
 
 
-def _store(run: Run, reading: Reading, digest: str, scope: Mapping[str, Any]) -> None:
+def _store(
+    run: Run,
+    audited: Sequence[AuditedWindow],
+    reading: Reading,
+    digest: str,
+    scope: Mapping[str, Any],
+) -> None:
     results: Mapping[Estimand, Result]
     if not reading.is_judged:
         share = reading.judged / reading.rollouts
         reason = f"it has judged {100 * share:.0f} % of the windows' rollouts"
         results = {e: undefined(e, 0, reason, LEVEL) for e in Estimand}
     else:
-        results = estimate_all(reading.windows, slices=reading.slices, accepted=reading.accepted)
+        results = estimate_asked(
+            audited,
+            estimate_all(reading.windows, slices=reading.slices, accepted=reading.accepted),
+        )
     worst = worst_case_bounds(reading.windows, slices=reading.slices, accepted=reading.accepted)
     unanswered = unanswered_share(reading.windows).share
     store_estimates(

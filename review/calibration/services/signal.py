@@ -11,7 +11,7 @@ from django.db import transaction
 
 from review.calibration.models import Signal, SignalState
 from review.calibration.queries import AuditedWindow, audited_windows, label_set, newest_signal
-from review.calibration.services.estimates import lock_estimates
+from review.calibration.services.estimates import estimate_asked, lock_estimates
 from review.rollouts.queries import counts_per_cell
 from review.runs.models import Run
 from review.sampling.queries import windows_for_run
@@ -60,7 +60,7 @@ def _reasons(run: Run, audited: Sequence[AuditedWindow]) -> Iterator[Reason]:
     if not audited:
         yield _watch("nothing_audited", "No wave of an audit is labelled yet.")
         return
-    results = [estimate_all([part.window]) for part in audited]
+    results = [estimate_asked([part], estimate_all([part.window])) for part in audited]
     yield from _gap(audited)
     yield from _rewarded(audited[-1], results[-1])
     yield from _drift(audited, results)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,12 @@ from django.utils import timezone
 
 from review.calibration.errors import InvalidTableError, NoLabelsError
 from review.calibration.models import RewardRule, RewardTable
-from review.calibration.queries import AuditedWindow, audited_windows, label_set
+from review.calibration.queries import (
+    AuditedWindow,
+    audited_windows,
+    label_set,
+    settled_answers,
+)
 from review.core.models import record_event
 from review.rollouts.models import Group
 from review.rollouts.queries import rollouts_per_cell
@@ -83,6 +89,8 @@ def build_table(
         "value_if_no_abstain": 0.0,
         "cells": _cell_entries(cells, numbers, Rule(rule)),
         "fallback": _fallback_entries(numbers, Rule(rule)),
+        # What a person has said of an answer counts for all who gave it.
+        "classes": settled_answers(run, windows),
     }
     body = json.dumps(document, separators=(",", ":"), allow_nan=False)
     table = RewardTable.objects.create(
@@ -195,22 +203,22 @@ def _preview(
     newest = list(
         Group.objects.filter(run=run).order_by("-pk").values_list("pk", flat=True)[:PREVIEW_GROUPS]
     )
-    members: dict[int, list[int]] = {}
-    for group_id, cell_id in run.rollouts.filter(group_id__in=newest).values_list(
-        "group_id", "cell_id"
-    ):
-        members.setdefault(group_id, []).append(cells.index[cell_id])
-    paid = [table.reward(cell).value for cell in cells.features]
-    raw = [cell.is_accepted for cell in cells.features]
-    flat = sum(len({paid[m] for m in group} - {None}) < 2 for group in members.values())
-    flat_raw = sum(len({raw[m] for m in group}) < 2 for group in members.values())
-    left_out = sum(paid[m] is None for group in members.values() for m in group)
-    rollouts = sum(map(len, members.values()))
+    paid, raw = defaultdict(list), defaultdict(list)
+    for group_id, cell_id, prompt, answer_class in run.rollouts.filter(
+        group_id__in=newest
+    ).values_list("group_id", "cell_id", "group__prompt__uid", "answer_class"):
+        cell = cells.features[cells.index[cell_id]]
+        paid[group_id].append(table.reward(cell, prompt=prompt, answer_class=answer_class))
+        raw[group_id].append(cell.is_accepted)
+    rewards = [reward for group in paid.values() for reward in group]
+    flat = sum(len({reward.value for reward in group} - {None}) < 2 for group in paid.values())
+    flat_raw = sum(len(set(group)) < 2 for group in raw.values())
     return {
-        "groups": len(members),
-        "groups_flat": _share(flat, len(members)),
-        "groups_flat_raw": _share(flat_raw, len(members)),
-        "rollouts_left_out": _share(left_out, rollouts),
+        "groups": len(paid),
+        "groups_flat": _share(flat, len(paid)),
+        "groups_flat_raw": _share(flat_raw, len(paid)),
+        "rollouts_left_out": _share(sum(r.value is None for r in rewards), len(rewards)),
+        "rollouts_settled": _share(sum(r.level == "class" for r in rewards), len(rewards)),
         "left_out_of_rejections": round(numbers.left_out_of_rejections, 4),
     }
 

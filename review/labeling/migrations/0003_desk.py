@@ -250,7 +250,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='assignment',
             name='cause',
-            field=models.CharField(choices=[('draw', 'drawn'), ('pick', 'picked on purpose'), ('random', 'random second review'), ('contradiction', 'second review of a contradiction'), ('tie_break', 'third review of a disagreement'), ('requeue', 'asked again by a lead'), ('class_check', 'second look at a settled answer class'), ('gold', 'known answer')], default='draw', max_length=15),
+            field=models.CharField(choices=[('draw', 'drawn'), ('pick', 'picked on purpose'), ('random', 'random second review'), ('contradiction', 'second review of a contradiction'), ('tie_break', 'third review of a disagreement'), ('requeue', 'asked again by a lead'), ('gold', 'known answer')], default='draw', max_length=15),
         ),
         migrations.AlterField(
             model_name='assignment',
@@ -404,7 +404,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='assignment',
-            constraint=models.CheckConstraint(condition=models.Q(('cause__in', ['draw', 'pick', 'random', 'contradiction', 'tie_break', 'requeue', 'class_check', 'gold'])), name='assignment_cause_known'),
+            constraint=models.CheckConstraint(condition=models.Q(('cause__in', ['draw', 'pick', 'random', 'contradiction', 'tie_break', 'requeue', 'gold'])), name='assignment_cause_known'),
         ),
         migrations.AddConstraint(
             model_name='assignment',

@@ -16,6 +16,7 @@ from review.labeling.models.labels import (
     Reveal,
 )
 from review.labeling.models.queues import (
+    ANSWERED,
     PENDING,
     SECOND_REVIEWS,
     Assignment,
@@ -31,6 +32,7 @@ from review.labeling.models.queues import (
 )
 
 __all__ = [
+    "ANSWERED",
     "PENDING",
     "SECOND_REVIEWS",
     "Adjudication",

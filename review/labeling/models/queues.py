@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from review.accounts.models import Project
 from review.rollouts.models import Rollout
@@ -86,21 +87,20 @@ class AssignmentState(models.TextChoices):
 class Cause(models.TextChoices):
     """Why a rollout is in a queue. A reviewer never learns it."""
 
-    DRAW = "draw", "drawn"
-    PICK = "pick", "picked on purpose"
+    DRAW = "draw", _("drawn")
+    PICK = "pick", _("picked on purpose")
     # Second reviews: by chance, or since the first label contradicts the verdict.
-    RANDOM = "random", "random second review"
-    CONTRADICTION = "contradiction", "second review of a contradiction"
-    TIE_BREAK = "tie_break", "third review of a disagreement"
-    REQUEUE = "requeue", "asked again by a lead"
-    # Whether a member of a settled answer class is as the class's label says.
-    CLASS_CHECK = "class_check", "second look at a settled answer class"
+    RANDOM = "random", _("random second review")
+    CONTRADICTION = "contradiction", _("second review of a contradiction")
+    TIE_BREAK = "tie_break", _("third review of a disagreement")
+    REQUEUE = "requeue", _("asked again by a lead")
     # The answer is known: it tells how good the reviewer is.
-    GOLD = "gold", "known answer"
+    GOLD = "gold", _("known answer")
 
 
 SECOND_REVIEWS = (Cause.RANDOM, Cause.CONTRADICTION)
 PENDING = (AssignmentState.OPEN, AssignmentState.LEASED)
+ANSWERED = (AssignmentState.DONE, AssignmentState.SETTLED)
 
 
 class Assignment(models.Model):
@@ -177,6 +177,12 @@ class Assignment(models.Model):
                 condition=Q(state__in=["open", "leased"]),
                 name="assignment_pending_by_rank",
             ),
+            # which rollouts have more than one label?
+            models.Index(
+                fields=["queue", "rollout"],
+                condition=Q(slot__gt=1, state="done"),
+                name="assignment_second_done",
+            ),
             # is anything of this wave still to be answered?
             models.Index(
                 fields=["wave"],
@@ -242,10 +248,10 @@ class Draft(models.Model):
 
 
 class SkipReason(models.TextChoices):
-    UNCLEAR = "unclear", "I cannot make sense of it"
-    NOT_MY_FIELD = "not_my_field", "Not my field"
-    BROKEN = "broken", "The page does not show it properly"
-    OTHER = "other", "Something else"
+    UNCLEAR = "unclear", _("I cannot make sense of it")
+    NOT_MY_FIELD = "not_my_field", _("Not my field")
+    BROKEN = "broken", _("The page does not show it properly")
+    OTHER = "other", _("Something else")
 
 
 class Skip(models.Model):

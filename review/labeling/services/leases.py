@@ -1,105 +1,139 @@
 """Taking items and holding them. Races are settled by the assignment's row."""
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
-from django.db import connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from review.accounts.models import User
-from review.labeling.errors import LeaseLostError
+from review.core.prepared import instance_of, prepared_rows
+from review.labeling.errors import LeaseLostError, NotQualifiedError, PausedError
 from review.labeling.models import Assignment, AssignmentState, Queue
+from review.labeling.services.known_answers import refuse_unqualified
+from review.labeling.services.serving import (
+    OWN_AND_ENDED_SQL,
+    PEEK_ENDED_SQL,
+    PEEK_OPEN_SQL,
+    STRIDE,
+    TAKE_ENDED_SQL,
+    TAKE_OPEN_SQL,
+    TAKE_WANTED_SQL,
+    move_watermark,
+)
+
+# More requests of one reviewer at one moment are no person's.
+TURNS = 8
+
+Asked = ParamSpec("Asked")
+Answered = TypeVar("Answered")
 
 
-@transaction.atomic
-def take_next(*, queue: Queue, reviewer: User) -> Assignment | None:
-    """Lease the queue's next item to the reviewer; the one that they hold already, if any."""
-    take_turns(reviewer)
-    return _held(queue, reviewer) or _lease_next(queue, reviewer)
+def in_turns(work: Callable[Asked, Answered]) -> Callable[Asked, Answered]:
+    """Two requests of one reviewer at once: the table refuses the second one's lease.
+
+    Done again, the second one sees the first one's.
+    """
+
+    @wraps(work)
+    def turn(*args: Asked.args, **kwargs: Asked.kwargs) -> Answered:
+        for _ in range(TURNS):
+            try:
+                return work(*args, **kwargs)
+            except IntegrityError as error:
+                if "one_lease_per_reviewer_and_queue" not in str(error):
+                    raise
+        return work(*args, **kwargs)
+
+    return turn
+
+
+@in_turns
+def take_next(*, queue: Queue, reviewer: User, wanted: UUID | None = None) -> Assignment | None:
+    """Lease the queue's next item to the reviewer; the one that they hold already, if any.
+
+    wanted: the item that was peeked at, which comes before all others if it is still to be had.
+
+    No transaction around it: the statement that takes is one by itself. What the item is about is
+    not read.
+    """
+    refuse_unqualified(queue=queue, reviewer=reviewer)
+    own, ended = _own_and_ended(queue, reviewer)
+    if own and _is_kept(own, queue):
+        return own
+    row = _take(TAKE_WANTED_SQL, queue, reviewer, wanted=wanted) if wanted else None
+    if row is None and ended:
+        row = _take(TAKE_ENDED_SQL, queue, reviewer, ended=ended)
+    row = row or _take(TAKE_OPEN_SQL, queue, reviewer)
+    if row is None or row["rank"] - row["mark"] > STRIDE:
+        move_watermark(queue=queue, reviewer=reviewer)
+    if row is None:
+        return None
+    item = instance_of(Assignment, row)
+    item.queue = queue
+    return item
+
+
+def peek_next(
+    *, queue: Queue, reviewer: User, after: Assignment | None, passing: Sequence[UUID] = ()
+) -> Assignment | None:
+    """What a take will probably give once `after` is answered. It is leased to nobody."""
+    try:
+        refuse_unqualified(queue=queue, reviewer=reviewer)
+    except (NotQualifiedError, PausedError):
+        return None
+    _, ended = _own_and_ended(queue, reviewer)
+    asked = {
+        "queue": queue.pk,
+        "reviewer": reviewer.pk,
+        "rollout": after.rollout_id if after else None,
+        "passing": list(passing),
+    }
+    rows = prepared_rows(PEEK_ENDED_SQL, asked | {"ended": ended}) if ended else []
+    rows = rows or prepared_rows(PEEK_OPEN_SQL, asked)
+    return Assignment.objects.get(pk=rows[0]["id"]) if rows else None
+
+
+def _own_and_ended(queue: Queue, reviewer: User) -> tuple[Assignment | None, list[UUID]]:
+    """What the reviewer holds, its lease ended or not; and the others whose leases have ended."""
+    own, ended = None, []
+    asked = {"queue": queue.pk, "reviewer": reviewer.pk}
+    for row in prepared_rows(OWN_AND_ENDED_SQL, asked):
+        if row["reviewer_id"] == reviewer.pk:
+            own = instance_of(Assignment, row)
+        else:
+            ended.append(row["id"])
+    return own, ended
+
+
+def _is_kept(own: Assignment, queue: Queue) -> bool:
+    """Renew the lease if it has ended, unless somebody else is faster."""
+    own.queue = queue
+    now = timezone.now()
+    if own.lease_expires_at and own.lease_expires_at > now:
+        return True
+    own.lease_expires_at = now + timedelta(seconds=queue.lease_seconds)
+    held = Assignment.objects.filter(
+        pk=own.pk, state=AssignmentState.LEASED, lease_token=own.lease_token
+    )
+    return held.update(lease_expires_at=own.lease_expires_at) == 1
+
+
+def _take(
+    sql: str, queue: Queue, reviewer: User, **which: UUID | Sequence[UUID]
+) -> dict[str, Any] | None:
+    """The columns of the item that is leased now, and where the reviewer's mark stands."""
+    lease = {"token": uuid4(), "seconds": queue.lease_seconds}
+    rows = prepared_rows(sql, {"queue": queue.pk, "reviewer": reviewer.pk} | lease | which)
+    return rows[0] if rows else None
 
 
 def take_turns(reviewer: User) -> None:
-    """Lock the reviewer's row: two requests of one reviewer at once see each other's lease."""
+    """Lock the reviewer's row: of two of their requests at once the second sees the first's."""
     User.objects.select_for_update(no_key=True).get(pk=reviewer.pk)
-
-
-def _held(queue: Queue, reviewer: User) -> Assignment | None:
-    return (
-        Assignment.objects.filter(
-            queue=queue,
-            reviewer=reviewer,
-            state=AssignmentState.LEASED,
-            lease_expires_at__gt=timezone.now(),
-        )
-        .select_related("queue", "wave__version", "rollout__group__prompt")
-        .first()
-    )
-
-
-def _lease_next(queue: Queue, reviewer: User) -> Assignment | None:
-    # An expired lease of one's own would stand in the way of the new one.
-    Assignment.objects.filter(queue=queue, reviewer=reviewer, state=AssignmentState.LEASED).update(
-        **released()
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            TAKE_SQL,
-            {
-                "queue": queue.pk,
-                "reviewer": reviewer.pk,
-                "token": uuid4(),
-                "seconds": queue.lease_seconds,
-            },
-        )
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    return Assignment.objects.select_related(
-        "queue", "wave__version", "rollout__group__prompt"
-    ).get(pk=row[0])
-
-
-# The lowest rank that is open, or whose lease has expired; that this reviewer has neither skipped
-# nor answered in another slot; and that the wave's version gives to this reviewer.
-# Rows that another take holds are passed over, so that takers never wait for one another. Counts,
-# not EXISTS, which the planner would turn into joins over the whole queue: the items are looked at
-# one by one in the order of their ranks.
-TAKE_SQL = """
-WITH taken AS (
-UPDATE labeling_assignment
-SET state = 'leased', reviewer_id = %(reviewer)s, lease_token = %(token)s,
-    lease_expires_at = now() + make_interval(secs => %(seconds)s)
-WHERE id = (
-    SELECT id FROM labeling_assignment AS item
-    WHERE queue_id = %(queue)s AND state IN ('open', 'leased')
-      AND (state = 'open' OR lease_expires_at <= now())
-      AND NOT EXISTS (
-          SELECT 1 FROM labeling_skip AS skip
-          WHERE skip.assignment_id = item.id AND skip.reviewer_id = %(reviewer)s
-      )
-      AND (
-          SELECT count(*) FROM labeling_assignment AS other
-          JOIN labeling_label AS label ON label.assignment_id = other.id
-          LEFT JOIN labeling_retraction AS taken_back ON taken_back.label_id = label.id
-          WHERE other.queue_id = item.queue_id AND other.rollout_id = item.rollout_id
-            AND other.id <> item.id AND label.reviewer_id = %(reviewer)s
-            AND taken_back.id IS NULL
-      ) = 0
-      AND (
-          SELECT count(*) = 0 OR bool_or(named.user_id = %(reviewer)s)
-          FROM sampling_wave AS wave
-          JOIN sampling_ruleversion_reviewers AS named
-            ON named.ruleversion_id = wave.version_id
-          WHERE wave.id = item.wave_id
-      )
-    ORDER BY rank LIMIT 1
-    FOR UPDATE SKIP LOCKED
-)
-RETURNING id, reviewer_id, lease_token
-)
-INSERT INTO labeling_lease (assignment_id, reviewer_id, token) SELECT * FROM taken
-RETURNING assignment_id
-"""
 
 
 def released() -> dict[str, object]:

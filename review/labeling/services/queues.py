@@ -1,25 +1,30 @@
-"""Filling a queue: with a wave's draws, with picks, with known answers."""
+"""Setting a queue up, and filling it: with a wave's draws, with picks, with known answers."""
 
-import hmac
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from review.accounts.models import Project
 from review.core.models import record_event
+from review.labeling.errors import InvalidQueueError, QueueInUseError
 from review.labeling.models import (
     PENDING,
     Assignment,
     AssignmentState,
     Cause,
     GoldItem,
+    Question,
     Queue,
 )
+from review.labeling.queries import is_labelled
+from review.labeling.services.leases import released
 from review.rollouts.models import Rollout
-from review.sampling.models import AuditRule, Draw, Pick, Wave, Window
-from review.sampling.queries import draws_of
+from review.sampling.models import AuditRule, Draw, Pick, Wave
+from review.sampling.queries import draws_of, is_chosen
 
 
 @transaction.atomic
@@ -27,6 +32,120 @@ def create_queue(*, project: Project, rule: AuditRule, name: str, actor: object)
     queue = Queue.objects.create(project=project, rule=rule, name=name)
     record_event(actor=actor, action="queue created", subject=queue)
     return queue
+
+
+MOST_CRITERIA, MOST_CRITERION = 20, 300
+MOST_DOMAINS, MOST_DOMAIN = 50, 60
+MOST_INSTRUCTIONS = 20_000
+MOST_PRACTICE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """What a lead decides of a queue; see Queue."""
+
+    questions: tuple[str, ...]
+    rubric: tuple[str, ...]
+    instructions: str
+    reveals: bool
+    domains: tuple[str, ...]
+    practice_size: int
+    pass_mark: float
+    gold_mark: float | None
+
+
+# What labels say: other questions would make them say something else under the same name.
+FIXED_BY_LABELS = ("questions", "rubric")
+
+
+def settings_of(queue: Queue) -> QueueSettings:
+    return QueueSettings(
+        questions=tuple(name for name in Question.values if name in queue.questions),
+        rubric=tuple(queue.rubric),
+        instructions=queue.instructions,
+        reveals=queue.reveals,
+        domains=tuple(queue.domains),
+        practice_size=queue.practice_size,
+        pass_mark=queue.pass_mark,
+        gold_mark=queue.gold_mark,
+    )
+
+
+@transaction.atomic
+def change_queue(*, queue: Queue, settings: QueueSettings, actor: object) -> Queue:
+    """Store the settings; what changed is recorded. Holds the queue's row.
+
+    What the queue asks is fixed from its first label on, and while somebody holds an item of it:
+    they answer what their page asked.
+    """
+    _refuse_unusable(settings)
+    is_free = set(FIXED_BY_LABELS).isdisjoint(_changes(settings_of(queue), settings))
+    # Before the queue's row, as whoever labels does it: two never wait for each other.
+    is_held = not is_free and _is_held(queue)
+    queue = Queue.objects.select_for_update().get(pk=queue.pk)
+    changes = _changes(settings_of(queue), settings)
+    asked = [name for name in FIXED_BY_LABELS if name in changes]
+    if asked and (is_held or is_labelled(queue)):
+        raise QueueInUseError(fields=dict.fromkeys(asked, "is fixed from the first answer on"))
+    if changes:
+        for name in changes:
+            setattr(queue, name, getattr(settings, name))
+        queue.save(update_fields=list(changes))
+        record_event(actor=actor, action="queue changed", subject=queue, **changes)
+    return queue
+
+
+def _changes(before: QueueSettings, now: QueueSettings) -> dict[str, list[object]]:
+    """Of each setting that differs: what it was, and what it is."""
+    old, new = asdict(before), asdict(now)
+    return {name: [old[name], new[name]] for name in new if old[name] != new[name]}
+
+
+def _is_held(queue: Queue) -> bool:
+    """Whether somebody holds an item. A lease that has run out is taken back: it comes in late."""
+    leased = Assignment.objects.filter(queue=queue, state=AssignmentState.LEASED)
+    held = _lock_in_order(leased)
+    held.filter(state=AssignmentState.LEASED, lease_expires_at__lte=timezone.now()).update(
+        **released()
+    )
+    return held.filter(state=AssignmentState.LEASED).exists()
+
+
+def _refuse_unusable(settings: QueueSettings) -> None:
+    """Each reason by its field."""
+    reasons = {
+        "questions": _unknown(settings.questions),
+        "rubric": _unusable_texts(settings.rubric, MOST_CRITERIA, MOST_CRITERION),
+        "domains": _unusable_texts(settings.domains, MOST_DOMAINS, MOST_DOMAIN),
+        "instructions": f"at most {MOST_INSTRUCTIONS:,} characters"
+        if len(settings.instructions) > MOST_INSTRUCTIONS
+        else "",
+        "practice_size": "" if 0 <= settings.practice_size <= MOST_PRACTICE else "0 to 100",
+        "pass_mark": "" if 0 < settings.pass_mark <= 1 else "over 0, at most 1",
+        "gold_mark": ""
+        if settings.gold_mark is None or 0 < settings.gold_mark < 1
+        else "between 0 and 1",
+    }
+    if wrong := {name: reason for name, reason in reasons.items() if reason}:
+        raise InvalidQueueError(fields=wrong)
+
+
+def _unknown(questions: Sequence[str]) -> str:
+    if not set(questions) <= set(Question.values):
+        return f"some of {', '.join(Question.values)}"
+    if Question.CATEGORY in questions and Question.STEP not in questions:
+        return "the kind of an error belongs to the step: ask for the step too"
+    return ""
+
+
+def _unusable_texts(texts: Sequence[str], most: int, most_letters: int) -> str:
+    if len(texts) > most:
+        return f"at most {most}"
+    if any(len(text) > most_letters for text in texts):
+        return f"at most {most_letters} characters each"
+    if not all(text.strip() for text in texts) or len(set(texts)) < len(texts):
+        return "each one once, and none empty"
+    return ""
 
 
 @transaction.atomic
@@ -45,7 +164,7 @@ def enqueue_wave(*, wave: Wave) -> int:
     items += [
         _review(queue, draw, 2, Cause.RANDOM)
         for draw in draws
-        if _is_chosen(wave.window, draw, wave.version.second_review_share)
+        if is_chosen(draw, "second review", wave.version.second_review_share)
     ]
     _give_up_purged(items)
     return len(_store(queue, items))
@@ -88,17 +207,14 @@ def _review(queue: Queue, draw: Draw, slot: int, cause: Cause) -> Assignment:
     )
 
 
-def _is_chosen(window: Window, draw: Draw, share: float) -> bool:
-    """Chance under the window's secret, independent of what decided the draw."""
-    digest = hmac.digest(bytes(window.secret), f"second review {draw.prn}".encode(), "sha256")
-    return int.from_bytes(digest[:8], "big") < share * 2**64
-
-
 def _gold_reviews(queue: Queue, wave: Wave, draws: int) -> list[Assignment]:
     wanted = round(wave.version.gold_share * draws)
     if not wanted:
         return []
-    known = GoldItem.objects.filter(rollout__run=queue.rule.run_id)
+    # One for practice is known to whoever has practised on it.
+    known = GoldItem.objects.filter(
+        rollout__run=queue.rule.run_id, rollout__purged_at=None, is_practice=False
+    )
     fresh = known.exclude(rollout__assignments__queue=queue, rollout__assignments__cause=Cause.GOLD)
     fresh = fresh.exclude(rollout__in=wave.draws.values("rollout"))
     return [

@@ -1,21 +1,18 @@
-"""How many reviews a rollout gets, and who settles it when they disagree."""
+"""How many reviews a rollout gets."""
 
 from collections.abc import Sequence
 
 from django.db import transaction
 from django.db.models import QuerySet
 
-from review.accounts.models import User
-from review.core.models import record_event
-from review.labeling.errors import AdjudicationRefusedError, InvalidLabelError
+from review.core.prepared import instance_of, prepared_rows
 from review.labeling.models import (
-    PENDING,
     Adjudication,
     Answer,
     Assignment,
     AssignmentState,
     Cause,
-    GoldItem,
+    Label,
     Queue,
 )
 from review.labeling.queries import (
@@ -24,7 +21,7 @@ from review.labeling.queries import (
     eligible_reviewers,
     slot_labels,
 )
-from review.labeling.services.judgements import NewLabel, judgement_of
+from review.labeling.services.serving import COLUMNS
 from review.rollouts.models import Rollout
 from review.sampling.models import WaveState
 from trainer.rewards.cells import Cell
@@ -32,15 +29,40 @@ from trainer.rewards.cells import Cell
 # So many reviewers may pass on an item before it counts as unanswerable.
 SKIPS_TO_GIVE_UP = 2
 
+# Not called for by a label: no label taken back withdraws them.
+LASTING = (Cause.RANDOM, Cause.REQUEUE)
+
 
 def lock_reviews(assignment: Assignment) -> Assignment:
     """Lock all reviews of the assignment's rollout in its queue, in one order; this one of them."""
-    rows = Assignment.objects.select_for_update(of=("self",)).select_related("queue__rule")
-    siblings = rows.filter(queue=assignment.queue_id, rollout=assignment.rollout_id)
-    return {row.pk: row for row in siblings.order_by("pk")}[assignment.pk]
+    return {row.pk: row for row in lock_reviews_of(assignment)}[assignment.pk]
 
 
-@transaction.atomic
+LOCK_SQL = f"""
+SELECT {COLUMNS} FROM labeling_assignment
+WHERE queue_id = %(queue)s::uuid AND rollout_id = %(rollout)s::bigint
+ORDER BY id FOR UPDATE
+"""  # noqa: S608 - names of columns
+
+
+def lock_reviews_of(assignment: Assignment) -> list[Assignment]:
+    """All of them, locked; they share the given one's queue and rollout."""
+    asked = {"queue": assignment.queue_id, "rollout": assignment.rollout_id}
+    reviews = [instance_of(Assignment, row) for row in prepared_rows(LOCK_SQL, asked)]
+    for review in reviews:
+        review.queue, review.rollout = assignment.queue, assignment.rollout
+    return reviews
+
+
+def is_last_review(label: Label, reviews: Sequence[Assignment]) -> bool:
+    """Whether the rollout's only review is answered and calls for no other. Most are.
+
+    The reviews are all that the rollout has, withdrawn ones too.
+    """
+    return len(reviews) == 1 and not _contradicts(label.answer, label.assignment.rollout)
+
+
+@transaction.atomic(savepoint=False)
 def arrange_reviews(*, assignment: Assignment) -> None:
     """Bring the rollout's reviews into line with its labels; the caller holds them all.
 
@@ -98,72 +120,18 @@ def _wanted(
     assignment: Assignment, labels: Sequence[SlotLabel], reviews: Sequence[Assignment]
 ) -> dict[int, Cause]:
     """The slots after the first that the rollout should have."""
-    wanted = {review.slot: Cause.RANDOM for review in reviews if review.cause == Cause.RANDOM}
+    wanted = {review.slot: Cause(review.cause) for review in reviews if review.cause in LASTING}
     version = assignment.wave.version if assignment.wave else assignment.queue.rule.current
     first = labels[0] if labels and labels[0].slot == 1 else None
-    if version.reviews_contradictions and first and _contradicts(first, assignment.rollout):
+    if version.reviews_contradictions and first and _contradicts(first.answer, assignment.rollout):
         wanted.setdefault(2, Cause.CONTRADICTION)
     if version.has_second_reviews and len(labels) == 2 and are_at_odds(labels):
-        wanted |= {2: wanted.get(2, Cause.CONTRADICTION), 3: Cause.TIE_BREAK}
-    return wanted | {label.slot: Cause.TIE_BREAK for label in labels if label.slot == 3}
+        wanted = {2: Cause.CONTRADICTION, 3: Cause.TIE_BREAK} | wanted
+    return {label.slot: Cause(label.cause) for label in labels if label.slot > 2} | wanted
 
 
-def _contradicts(label: SlotLabel, rollout: Rollout) -> bool:
+def _contradicts(answer: str, rollout: Rollout) -> bool:
     """Whether the reviewer decided otherwise than the primary verifier."""
-    if label.answer == Answer.CANNOT_TELL:
-        return False
-    return (label.answer == Answer.CORRECT) != Cell.parse(rollout.cell.key).is_accepted
-
-
-@transaction.atomic
-def adjudicate(
-    *,
-    queue: Queue,
-    rollout: Rollout,
-    decided_by: User,
-    new: NewLabel,
-    reason: str,
-) -> Adjudication:
-    """Settle labels that disagree, by somebody who wrote none of them. It needs no third review.
-
-    The same decision sent twice is stored once.
-    """
-    reviews = Assignment.objects.filter(queue=queue, rollout=rollout).exclude(cause=Cause.GOLD)
-    if first := reviews.order_by("slot").first():
-        lock_reviews(first)
-    labels = slot_labels(queue.pk, rollout.pk)
-    if len(labels) < 2 or len({(label.answer, label.is_hack) for label in labels}) < 2:
-        raise AdjudicationRefusedError("Nothing disagrees here: there is nothing to settle.")
-    if decided_by.pk in {label.reviewer_id for label in labels}:
-        raise AdjudicationRefusedError("One of these labels is yours: somebody else must decide.")
-    if not reason.strip():
-        raise InvalidLabelError(fields={"reason": "say why"})
-    said = judgement_of(queue, rollout, new) | {"decided_by": decided_by, "reason": reason}
-    newest = Adjudication.objects.filter(queue=queue, rollout=rollout).order_by("-pk").first()
-    if newest and all(getattr(newest, name) == value for name, value in said.items()):
-        return newest
-    decision = Adjudication.objects.create(queue=queue, rollout=rollout, **said)
-    reviews.filter(state__in=PENDING).update(state=AssignmentState.WITHDRAWN)
-    record_event(actor=decided_by, action="labels adjudicated", subject=decision)
-    return decision
-
-
-@transaction.atomic
-def mark_gold(
-    *, rollout: Rollout, answer: Answer, is_hack: bool = False, actor: object
-) -> GoldItem:
-    """From now on the rollout's answer is known for certain; marking twice keeps the first."""
     if answer == Answer.CANNOT_TELL:
-        raise InvalidLabelError(fields={"answer": "gold is correct or incorrect"})
-    gold, is_new = GoldItem.objects.get_or_create(
-        rollout=rollout,
-        defaults={
-            "project_id": rollout.run.project_id,
-            "answer": answer,
-            "is_hack": is_hack,
-            "set_by": str(actor),
-        },
-    )
-    if is_new:
-        record_event(actor=actor, action="gold set", subject=gold)
-    return gold
+        return False
+    return (answer == Answer.CORRECT) != Cell.parse(rollout.cell.key).is_accepted

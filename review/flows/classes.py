@@ -1,0 +1,49 @@
+"""Answer classes after a label: settled, looked at twice, split."""
+
+import secrets
+
+from django.db import transaction
+
+from review.flows import audit, tasks
+from review.labeling.models import SettledClass
+from review.labeling.services import classes
+from review.runs.models import Prompt
+from review.sampling.models import PickCause, RuleState, Window, WindowState
+from review.sampling.queries import pickable
+
+
+@transaction.atomic
+def settle_class(*, prompt: Prompt, answer_class: str) -> None:
+    """A label of one of its members came or went."""
+    settled = classes.settle_class(prompt=prompt, answer_class=answer_class)
+    if settled is None:
+        return
+    _look_twice(settled)
+    if settled.assignments.exists():
+        # A wave may have got its last answer by it.
+        run_id = str(prompt.run_id)
+        transaction.on_commit(lambda: tasks.open_windows_task.delay(run_id), robust=True)
+
+
+def _look_twice(settled: SettledClass) -> None:
+    """One member more for a reviewer, by chance: so many of the derived labels are checked."""
+    rule = settled.label.assignment.queue.rule
+    if rule.state != RuleState.ACTIVE:
+        return
+    for window in rule.windows.filter(state=WindowState.OPEN):
+        members = _unlabelled(settled, window)
+        if secrets.randbelow(10_000) < 10_000 * classes.CHECK_SHARE * len(members):
+            audit.pick_rollouts(
+                rule=rule,
+                rollouts=[secrets.choice(members)],
+                cause=PickCause.CLASS_CHECK,
+                actor="assay",
+            )
+            return
+
+
+def _unlabelled(settled: SettledClass, window: Window) -> list[int]:
+    members = pickable(window).filter(
+        group__prompt=settled.prompt_id, answer_class=settled.answer_class
+    )
+    return list(members.values_list("pk", flat=True))

@@ -1,0 +1,170 @@
+"""Answer classes: what a label says of one member counts for those that gave the same answer.
+
+A class is settled while its labelled members agree. Its members then have derived labels: they
+pay rollouts, and answer the open items of queues that ask for correctness alone. Members that are
+labelled differently show that the normaliser merged what differs: the class is split for good.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from review.labeling.models import (
+    Adjudication,
+    Answer,
+    Assignment,
+    AssignmentState,
+    Cause,
+    Label,
+    SettledClass,
+)
+from review.labeling.queries import FINAL, SLOT_LABEL, SLOT_ORDER, SlotLabel, resolve
+from review.rollouts.models import Rollout
+from review.runs.models import Prompt, Run
+from review.sampling.models import Wave
+from review.sampling.queries import is_chosen
+from review.verifiers.services import split_class
+
+# Of the derived labels, the share that a person looks at all the same.
+CHECK_SHARE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAnswer:
+    """What counts of a labelled member of a class, and the newest label behind it."""
+
+    rollout_id: int
+    answer: str
+    label_id: int
+
+
+@transaction.atomic
+def settle_class(*, prompt: Prompt, answer_class: str) -> SettledClass | None:
+    """Bring a class into line with the labels of its members; the class if that settled it now.
+
+    Safe to run at any time and twice. Holds the prompt's row: its classes change one by one.
+    """
+    prompt = Prompt.objects.select_for_update(no_key=True).select_related("run").get(pk=prompt.pk)
+    rows = SettledClass.objects.filter(prompt=prompt, answer_class=answer_class)
+    if rows.filter(mixed_at__isnull=False).exists():
+        return None
+    members = answers_of_members(prompt, answer_class)
+    settled = rows.filter(withdrawn_at=None).first()
+    if len({member.answer for member in members}) > 1:
+        _mark_mixed(settled or _settle(prompt, answer_class, members[0]), members)
+        for part in split_class(prompt=prompt, answer_class=answer_class):
+            settle_class(prompt=prompt, answer_class=part)
+        return None
+    if settled and any(_is_said_by(settled, member) for member in members):
+        _answer_open_items(settled)
+        return None
+    if settled:
+        _withdraw(settled)
+    if not members:
+        return None
+    settled = _settle(prompt, answer_class, members[0])
+    _answer_open_items(settled)
+    return settled
+
+
+def settle_wave(*, wave: Wave) -> None:
+    """Answer what of a wave just queued is settled already, where correctness alone is asked."""
+    standing = SettledClass.objects.filter(withdrawn_at=None, mixed_at=None)
+    drawn = standing.filter(
+        prompt__groups__rollouts__draws__wave=wave,
+        prompt__groups__rollouts__answer_class=F("answer_class"),
+    )
+    for settled in drawn.distinct():
+        _answer_open_items(settled)
+
+
+def answers_of_members(prompt: Prompt, answer_class: str) -> list[MemberAnswer]:
+    """The decided answers about the class's members, in all queues, the oldest label first."""
+    members = Rollout.objects.filter(group__prompt=prompt, answer_class=answer_class)
+    rows = (
+        Label.objects.filter(assignment__rollout__in=members, **FINAL)
+        .exclude(assignment__cause=Cause.GOLD)
+        .order_by(*SLOT_ORDER)
+        .values_list("assignment__queue", "assignment__rollout", *SLOT_LABEL)
+    )
+    labels: dict[tuple[object, int], list[SlotLabel]] = defaultdict(list)
+    for queue_id, rollout_id, *label in rows:
+        labels[queue_id, rollout_id].append(SlotLabel(*label))
+    said = {key: resolve(given).answer for key, given in labels.items()}
+    decisions = Adjudication.objects.filter(rollout__in=members).order_by("pk")
+    said |= {(row.queue_id, row.rollout_id): row.answer for row in decisions}
+    found = [
+        MemberAnswer(key[1], said[key], max(label.id for label in given))
+        for key, given in labels.items()
+        if said[key] != Answer.CANNOT_TELL
+    ]
+    return sorted(found, key=lambda member: member.label_id)
+
+
+def _is_said_by(settled: SettledClass, member: MemberAnswer) -> bool:
+    return (settled.label_id, settled.answer) == (member.label_id, member.answer)
+
+
+def _settle(prompt: Prompt, answer_class: str, member: MemberAnswer) -> SettledClass:
+    return SettledClass.objects.create(
+        run=prompt.run,
+        prompt=prompt,
+        answer_class=answer_class,
+        answer=member.answer,
+        label_id=member.label_id,
+    )
+
+
+def _withdraw(settled: SettledClass) -> None:
+    settled.withdrawn_at = timezone.now()
+    settled.save(update_fields=["withdrawn_at"])
+    _reopen(settled)
+
+
+def _mark_mixed(settled: SettledClass, members: list[MemberAnswer]) -> None:
+    against = next(member for member in members if member.answer != settled.answer)
+    settled.mixed_by_id, settled.mixed_at = against.label_id, timezone.now()
+    settled.save(update_fields=["mixed_by", "mixed_at"])
+    _reopen(settled)
+
+
+def _reopen(settled: SettledClass) -> None:
+    """Nothing answers these items any more: a person must."""
+    items = settled.assignments.select_for_update().order_by("pk")
+    pks = [item.pk for item in items]
+    Assignment.objects.filter(pk__in=pks).update(state=AssignmentState.OPEN, settled_by=None)
+
+
+def _answer_open_items(settled: SettledClass) -> None:
+    """Settle the first reviews of the class's members, where correctness alone is asked.
+
+    What somebody holds or is being served is left to them.
+    """
+    items = _open_items(settled).select_for_update(of=("self",), skip_locked=True)
+    pks = [
+        item.pk for item in items if item.draw and not is_chosen(item.draw, "class", CHECK_SHARE)
+    ]
+    Assignment.objects.filter(pk__in=pks).update(state=AssignmentState.SETTLED, settled_by=settled)
+
+
+def _open_items(settled: SettledClass) -> QuerySet[Assignment]:
+    return Assignment.objects.filter(
+        queue__rule__run=settled.run_id,
+        queue__questions=[],
+        queue__rubric=[],
+        state=AssignmentState.OPEN,
+        slot=1,
+        cause=Cause.DRAW,
+        rollout__group__prompt=settled.prompt_id,
+        rollout__answer_class=settled.answer_class,
+    ).select_related("draw__wave__window")
+
+
+@transaction.atomic
+def withdraw_classes(*, run: Run) -> None:
+    """The run's answers are classed anew: nothing is settled by the classes of before."""
+    for settled in SettledClass.objects.filter(run=run, withdrawn_at=None, mixed_at=None):
+        _withdraw(settled)

@@ -1,0 +1,230 @@
+"""What is said of one answer counts for those that gave the same one."""
+
+import pytest
+
+from review.accounts.models import Project, Role, User
+from review.calibration.models import RewardRule
+from review.calibration.queries import settled_answers
+from review.calibration.services.tables import build_table
+from review.flows import audit, classes, ingest, labels
+from review.labeling.models import Answer, Assignment, AssignmentState, Queue, SettledClass
+from review.labeling.queries import final_answers, has_pending, progress_of
+from review.labeling.services.judgements import NewLabel
+from review.labeling.services.leases import take_next
+from review.rollouts.models import Rollout
+from review.runs.models import Prompt, Run
+from review.sampling.models import AuditRule, PickCause, Wave
+from review.sampling.queries import windows_for_run
+from tests import builders
+from tests.labeling import items
+from trainer.rewards import Cell
+from trainer.rewards import RewardTable as TrainerTable
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def run(project: Project) -> Run:
+    return builders.make_stored_run(project, groups=10)
+
+
+@pytest.fixture
+def rule(run: Run, monkeypatch: pytest.MonkeyPatch) -> AuditRule:
+    """A queue that asks for correctness alone, none of whose items is looked at twice."""
+    return correctness_alone(run, monkeypatch, check_share=0.0)
+
+
+def correctness_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch, *, check_share: float
+) -> AuditRule:
+    monkeypatch.setattr("review.labeling.services.classes.CHECK_SHARE", check_share)
+    rule = builders.make_audit(run, budget=32, waves=1)
+    Queue.objects.filter(rule=rule).update(questions=[])
+    audit.start_audit(rule=rule, actor="ada")
+    audit.open_windows(run=run)
+    return AuditRule.objects.get(pk=rule.pk)
+
+
+def settle(rollout: Rollout) -> None:
+    assert rollout.answer_class is not None
+    classes.settle_class(prompt=rollout.group.prompt, answer_class=rollout.answer_class)
+
+
+def take_of_class(queue: Queue, reviewer: User, name: str) -> Assignment:
+    """The reviewer's next item whose answer is this one; others are answered on the way."""
+    while item := take_next(queue=queue, reviewer=reviewer):
+        if item.rollout.answer_class == name:
+            return item
+        items.commit(item, reviewer, Answer.CANNOT_TELL)
+    raise AssertionError(f"nothing of class {name} is left")
+
+
+def states(rule: AuditRule, name: str | None) -> set[str]:
+    rows = Assignment.objects.filter(queue__rule=rule, rollout__answer_class=name)
+    return set(rows.values_list("state", flat=True))
+
+
+def test_one_label_answers_all_items_with_the_same_answer(rule: AuditRule, ben: User) -> None:
+    item = take_of_class(rule.queue, ben, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    assert states(rule, "15") == {AssignmentState.DONE, AssignmentState.SETTLED}
+    assert AssignmentState.SETTLED not in states(rule, "16") | states(rule, None)
+    window = rule.windows.get()
+    settled = Assignment.objects.filter(state=AssignmentState.SETTLED)
+    answers = final_answers([window])
+    assert {answers[rule.pk, each.rollout_id].answer for each in settled} == {Answer.CORRECT}
+    assert progress_of(rule.queue).done >= len(settled) + 1
+
+
+def test_items_that_are_settled_when_their_wave_is_drawn_are_never_served(
+    run: Run, rule: AuditRule, ben: User
+) -> None:
+    item = take_of_class(rule.queue, ben, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    later = builders.make_audit(run, name="again", budget=32, waves=1)
+    Queue.objects.filter(rule=later).update(questions=[])
+    audit.start_audit(rule=later, actor="ada")
+    audit.open_windows(run=run)
+    assert states(later, "15") == {AssignmentState.SETTLED}
+
+
+def test_a_label_taken_back_opens_what_it_settled(rule: AuditRule, ben: User) -> None:
+    item = take_of_class(rule.queue, ben, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    labels.retract_label(queue=rule.queue, reviewer=ben)
+    settle(item.rollout)
+    assert AssignmentState.SETTLED not in states(rule, "15")
+    assert SettledClass.objects.get().withdrawn_at is not None
+
+
+def test_a_queue_that_asks_for_more_is_labelled_item_by_item(run: Run, ben: User) -> None:
+    rule = builders.open_audit(run)
+    item = take_of_class(rule.queue, ben, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    assert AssignmentState.SETTLED not in states(rule, "15")
+
+
+def test_a_share_of_the_settled_items_is_labelled_all_the_same(
+    run: Run, ben: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = correctness_alone(run, monkeypatch, check_share=1.0)
+    item = take_of_class(rule.queue, ben, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    assert AssignmentState.SETTLED not in states(rule, "15")
+    # And one of the members that nobody drew.
+    (pick,) = rule.windows.get().picks.all()
+    assert (pick.cause, pick.rollout.answer_class) == (PickCause.CLASS_CHECK, "15")
+
+
+def test_members_labelled_differently_split_their_class(
+    run: Run, rule: AuditRule, ben: User
+) -> None:
+    """15 and 15.0 were one class; a reviewer says that they are not the same."""
+    first = take_of_class(rule.queue, ben, "15")
+    items.commit(first, ben)
+    spelling = first.rollout.messages[-1]["content"]
+    other = next(
+        item
+        for item in iter(lambda: take_of_class(rule.queue, ben, "15"), None)
+        if item.rollout.messages[-1]["content"] != spelling or items.commit(item, ben) is None
+    )
+    settle(first.rollout)
+    items.commit(other, ben, Answer.INCORRECT)
+    settle(other.rollout)
+    prompt = Prompt.objects.get(run=run)
+    mixed = SettledClass.objects.get(answer_class="15")
+    assert mixed.mixed_by is not None
+    assert mixed.mixed_by.assignment_id == other.pk
+    parts = SettledClass.objects.filter(prompt=prompt, mixed_at=None, withdrawn_at=None)
+    assert {part.answer for part in parts} == {Answer.CORRECT, Answer.INCORRECT}
+    assert not Rollout.objects.filter(run=run, answer_class="15").exists()
+
+
+def test_members_spelled_alike_and_labelled_differently_are_in_no_class(
+    run: Run, rule: AuditRule, ben: User
+) -> None:
+    first = take_of_class(rule.queue, ben, "16")
+    items.commit(first, ben, Answer.INCORRECT)
+    second = take_of_class(rule.queue, ben, "16")
+    items.commit(second, ben, Answer.CORRECT)
+    settle(first.rollout)
+    first.rollout.refresh_from_db()
+    assert first.rollout.answer_class is None
+    assert "16" not in settled_answers(run, windows_for_run(run)).get("p1", {})
+
+
+def test_a_class_once_mixed_stays_unsettled(run: Run, rule: AuditRule, ben: User) -> None:
+    first = take_of_class(rule.queue, ben, "16")
+    items.commit(first, ben, Answer.INCORRECT)
+    items.commit(take_of_class(rule.queue, ben, "16"), ben, Answer.CORRECT)
+    settle(first.rollout)
+    builders.store_steps(run, [3], groups=2)
+    newer = run.rollouts.filter(step=3, answer_class="16").first()
+    assert newer is not None
+    settle(newer)
+    assert SettledClass.objects.filter(mixed_at=None, withdrawn_at=None).count() == 0
+
+
+def test_another_normaliser_withdraws_what_classes_had_settled(
+    run: Run, rule: AuditRule, ben: User
+) -> None:
+    item = take_of_class(rule.queue, ben, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    ingest.change_run(run=run, completed_step=None, status=None, normaliser="squad-1", actor="ada")
+    assert not Assignment.objects.filter(state=AssignmentState.SETTLED).exists()
+
+
+def test_a_wave_ends_with_its_settled_items(rule: AuditRule, ben: User) -> None:
+    while item := take_next(queue=rule.queue, reviewer=ben):
+        items.commit(item, ben, builders.rubric(item.rollout.messages[-1]["content"]).answer)
+        if item.rollout.answer_class is not None:
+            settle(item.rollout)
+    wave = Wave.objects.get(window__rule=rule)
+    assert not has_pending(wave)
+    # One label for each of the two answers; hedges have no class.
+    labelled = Assignment.objects.filter(
+        queue__rule=rule, state=AssignmentState.DONE, rollout__answer_class__isnull=False
+    )
+    assert len(labelled) == 2
+
+
+def test_a_reward_table_pays_the_settled_answers_of_a_prompt(run: Run, ben: User) -> None:
+    rule = builders.open_audit(run, budget=48, waves=1)
+    builders.label_audit(rule, ben)
+    table = build_table(
+        run=run,
+        rule=RewardRule.DEMOTE_OR_ABSTAIN,
+        valid_from_step=3,
+        valid_to_step=9,
+        actor="ada",
+    )
+    paid = TrainerTable.from_json(table.body)
+    odd = Cell("fail/boxed/decimal/1", None, None, probe=False, domain="arithmetic")
+    assert paid.reward(odd, prompt="p1", answer_class="15").value == 1.0
+    assert paid.reward(odd, prompt="p1", answer_class="16").value == 0.0
+    assert paid.reward(odd, prompt="p2", answer_class="15").level != "class"
+    assert table.preview["rollouts_settled"] > 0.5
+
+
+def test_two_reviewers_of_one_class_at_once_settle_it_once(
+    rule: AuditRule, project: Project, ben: User
+) -> None:
+    eve = builders.make_user(project, Role.REVIEWER, name="eve")
+    mine, theirs = take_of_class(rule.queue, ben, "15"), take_of_class(rule.queue, eve, "15")
+    items.commit(mine, ben)
+    settle(mine.rollout)
+    labels.commit_label(
+        assignment=theirs,
+        reviewer=eve,
+        token=theirs.lease_token or theirs.pk,
+        client_key=theirs.pk,
+        new=NewLabel(answer=Answer.CORRECT),
+    )
+    settle(theirs.rollout)
+    assert SettledClass.objects.count() == 1
