@@ -4,11 +4,13 @@ from django.urls import include, path
 from django.views.defaults import server_error
 
 from review.api.v1.errors import internal_error
+from review.web.accounts import admin_login
 
 API = "api/v1/"
 
 urlpatterns = [
     path(API, include("review.api.v1.urls")),
+    path("admin/login/", admin_login),
     path("admin/", admin.site.urls),
     path("", include("review.web.urls")),
 ]

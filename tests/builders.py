@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from review.accounts.models import Membership, Project, Role, User
-from review.accounts.services import issue_token
+from review.accounts.services.tokens import issue_token
 from review.flows import audit, ingest, labels
 from review.flows.ingest import IncomingMessage, IncomingRollout, IncomingVerdict
 from review.labeling.models import Answer

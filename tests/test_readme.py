@@ -38,4 +38,4 @@ def test_the_trainer_of_ones_own_in_the_readme_works() -> None:
     verdicts = verifier.verify([Item("7 + 8", text, ("15",)) for text in texts])
     group = [GroupRollout((verdict,), truncated=False, probe=False) for verdict in verdicts]
     link = SimpleNamespace(latest_table=lambda: None)
-    assert names["rewards"](link, group) == [1.0, 0.0]  # type: ignore[operator]
+    assert names["rewards"](link, "p1", group) == [1.0, 0.0]  # type: ignore[operator]

@@ -8,6 +8,8 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from review.core.errors import ReviewError
@@ -22,6 +24,7 @@ from review.web.access import ReviewRequest
 from review.web.forms.audits import AuditForm, SettingsForm, initial_of
 from review.web.navigation import project_frame
 from review.web.outlooks import outlook_context
+from review.web.words import said
 
 
 @require_http_methods(["GET", "POST"])
@@ -35,7 +38,7 @@ def audit_new(request: ReviewRequest, run_id: UUID) -> HttpResponse:
         except InvalidRuleError as error:
             refuse(form, error)
         else:
-            messages.success(request, "The audit is saved as a draft: nothing is drawn yet.")
+            messages.success(request, _("The audit is saved as a draft: nothing is drawn yet."))
             return redirect("web:audit", rule.pk)
     return _form_page(request, run, form)
 
@@ -51,7 +54,8 @@ def audit_edit(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
         except InvalidRuleError as error:
             refuse(form, error)
         else:
-            messages.success(request, f"Version {version.number} is saved: the next wave has it.")
+            text = _("Version %(number)s is saved: the next wave has it.")
+            messages.success(request, text % {"number": version.number})
             return redirect("web:audit", rule.pk)
     return _form_page(request, rule.run, form, rule=rule)
 
@@ -136,7 +140,7 @@ def _form_page(
 def refuse(form: SettingsForm, error: ReviewError) -> None:
     """Each reason at its field; what has no field here, above them."""
     for name, reason in error.fields.items() or [("", error.message)]:
-        text = f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
+        text = f"{capfirst(said(reason)).rstrip('.')}."
         form.add_error(name if name in form.fields else None, text)
 
 
@@ -153,5 +157,7 @@ def _problems(form: SettingsForm) -> list[dict[str, str]]:
 def audit_start(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
     rule = access.audit_led(request.user, audit_id)
     audit.start_audit(rule=rule, actor=request.user)
-    messages.success(request, "The audit is started: items appear in its queue window by window.")
+    messages.success(
+        request, _("The audit is started: items appear in its queue window by window.")
+    )
     return redirect("web:audit", rule.pk)

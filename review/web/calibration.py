@@ -1,6 +1,7 @@
 """Reward tables: built as drafts, looked at, published."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,8 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from review.calibration.errors import NoLabelsError
@@ -18,10 +21,11 @@ from review.rollouts.queries import step_summaries
 from review.sampling.models import Window
 from review.web import access
 from review.web.access import ReviewRequest
-from review.web.figures import percent, percent_range, step_range
+from review.web.figures import percent, percent_range, span, step_range
 from review.web.forms.tables import TableForm
 from review.web.navigation import project_frame
 from review.web.runs import run_context, steps_using
+from review.web.words import said
 from trainer.rewards import Cell, Entry
 from trainer.rewards import RewardTable as TrainerTable
 
@@ -42,7 +46,7 @@ def table_build(request: ReviewRequest, run_id: UUID) -> HttpResponse:
                 actor=request.user,
             )
         except NoLabelsError as error:
-            form.add_error(None, error.message)
+            form.add_error(None, said(error.message))
         else:
             return redirect("web:table", table.pk)
     context = run_context(request, run) | {
@@ -57,7 +61,8 @@ def table_build(request: ReviewRequest, run_id: UUID) -> HttpResponse:
 def table_publish(request: ReviewRequest, table_id: UUID) -> HttpResponse:
     table = access.table_led(request.user, table_id)
     services.publish_table(table=table, actor=request.user)
-    messages.success(request, f"Table v{table.version} is published: trainers get it from now on.")
+    text = _("Table v%(version)s is published: trainers get it from now on.")
+    messages.success(request, text % {"version": table.version})
     return redirect("web:table", table.pk)
 
 
@@ -89,7 +94,9 @@ def _table(found: RewardTable, entries: TrainerTable) -> dict[str, object]:
         "labels": found.labels,
         "label_set": entries.label_set[:16],
         "published_at": found.published_at,
-        "windows": "; ".join(f"steps {step_range(w.first_step, w.last_step)}" for w in windows),
+        "windows": "; ".join(
+            _("steps %(steps)s") % {"steps": step_range(w.first_step, w.last_step)} for w in windows
+        ),
         "used_steps": steps_using(found, step_summaries(found.run)),
     }
 
@@ -97,24 +104,39 @@ def _table(found: RewardTable, entries: TrainerTable) -> dict[str, object]:
 def _preview(preview: Mapping[str, Any]) -> list[dict[str, str | None]] | None:
     if not preview.get("groups"):
         return None
-    newest = f"Over the newest {preview['groups']:,} groups."
+    newest = _("Over the newest %(n)s groups.") % {"n": f"{preview['groups']:,}"}
     return [
         {
-            "label": "Rollouts left out",
+            "label": _("Rollouts left out"),
             "text": percent(preview["rollouts_left_out"]),
-            "help": f"They get no advantage and do not count in their group's mean. {newest}",
+            "help": _("They get no advantage and do not count in their group's mean.")
+            + f" {newest}",
         },
         {
-            "label": "Groups left flat",
+            "label": _("Groups left flat"),
             "text": percent(preview["groups_flat"]),
-            "help": "Groups in which every reward is the same teach nothing; under the raw verdict "
-            f"{percent(preview['groups_flat_raw'])} are flat.",
+            "help": _(
+                "Groups in which every reward is the same teach nothing; under the raw verdict "
+                "%(share)s are flat."
+            )
+            % {"share": percent(preview["groups_flat_raw"])},
         },
         {
-            "label": "Rejections left out",
+            "label": _("Paid by their answer"),
+            "text": percent(preview.get("rollouts_settled", 0)),
+            "help": _(
+                "A reviewer has judged the same answer to the same problem: right is paid 1, "
+                "wrong 0, whatever the verifier says."
+            )
+            + f" {newest}",
+        },
+        {
+            "label": _("Rejections left out"),
             "text": percent(preview["left_out_of_rejections"]),
-            "help": "Of all that the verifier rejects, the share that reviewers showed to hold "
-            "right answers.",
+            "help": _(
+                "Of all that the verifier rejects, the share that reviewers showed to hold "
+                "right answers."
+            ),
         },
     ]
 
@@ -123,12 +145,30 @@ def _warnings(preview: Mapping[str, Any]) -> list[str]:
     warnings = []
     if preview.get("left_out_of_rejections", 0) > 0.5:
         warnings.append(
-            "More than half of all rejections would be left out. A verifier that rejects right "
-            "answers everywhere wants mending more than a reward table."
+            _(
+                "More than half of all rejections would be left out. A verifier that rejects "
+                "right answers everywhere wants mending more than a reward table."
+            )
         )
     if preview.get("groups_flat", 0) > 0.5:
-        warnings.append("In more than half of the groups every reward would be the same.")
+        warnings.append(_("In more than half of the groups every reward would be the same."))
     return warnings
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One property of a cell, as it is shown; an outcome has its own colour."""
+
+    text: str
+    outcome: str = ""
+
+
+SHARES = (
+    gettext_lazy("rare in group"),
+    gettext_lazy("uncommon in group"),
+    gettext_lazy("common in group"),
+    gettext_lazy("most common in group"),
+)
 
 
 def _cells(cells: Mapping[str, Entry]) -> list[dict[str, object]]:
@@ -139,27 +179,39 @@ def _cells(cells: Mapping[str, Entry]) -> list[dict[str, object]]:
     ]
 
 
-def _words(cell: Cell, entry: Entry) -> list[str]:
+def _words(cell: Cell, entry: Entry) -> list[Word]:
     """A cell in words: pass, boxed, integer, 2+ answers, common in group, arithmetic."""
-    words = []
+    words: list[Word] = []
     for verdict in cell.signature.split("&"):
         outcome, path, form, candidates = verdict.split("/")
-        words += [outcome, path, form, f"{candidates} answers" if candidates != "1" else "1 answer"]
+        words += [_outcome(outcome), Word(path), Word(form), Word(_answers(candidates))]
     if cell.share_bin is not None:
-        words.append(("rare", "uncommon", "common", "most common")[cell.share_bin] + " in group")
+        words.append(Word(str(SHARES[cell.share_bin])))
     elif entry.level == "model":
-        words.append("seen outside a group")
+        words.append(Word(_("seen outside a group")))
     if cell.score_bin is not None:
-        words.append(f"score {cell.score_bin / 10:.1f} to {(cell.score_bin + 1) / 10:.1f}")
+        edges = span(f"{cell.score_bin / 10:.1f}", f"{(cell.score_bin + 1) / 10:.1f}")
+        words.append(Word(_("score %(edges)s") % {"edges": edges}))
     if cell.probe:
-        words.append("probe hit")
-    return [*words, cell.domain]
+        words.append(Word(_("probe hit")))
+    return [*words, Word(cell.domain)]
+
+
+def _outcome(outcome: str) -> Word:
+    return Word(said(outcome), outcome)
+
+
+def _answers(candidates: str) -> str:
+    if candidates == "1":
+        return _("1 answer")
+    return _("%(n)s answers") % {"n": candidates}
 
 
 def _fallback(entries: Mapping[str, Entry]) -> list[dict[str, object]]:
-    probes = {"p0": "no probe hit", "p1": "probe hit"}
+    probes = {"p0": Word(_("no probe hit")), "p1": Word(_("probe hit"))}
     return [
-        {"words": [probes.get(word, word) for word in key.split("/")]} | _entry(key, entry)
+        {"words": [probes.get(part) or _outcome(part) for part in key.split("/")]}
+        | _entry(key, entry)
         for key, entry in entries.items()
     ]
 

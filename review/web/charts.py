@@ -11,6 +11,8 @@ from typing import Any
 from xml.etree.ElementTree import Element, fromstring
 
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 
 from review.web.rendering import SVG_ATTRIBUTES, svg
 
@@ -61,13 +63,17 @@ def gap_chart(
     """Verifier reward and audited accuracy by step; None where there is nothing to draw."""
     if not points and not audited:
         return None
-    return _gap_svg(tuple(points), tuple(audited), tuple(tables))
+    return _gap_svg(tuple(points), tuple(audited), tuple(tables), get_language())
 
 
 @lru_cache(maxsize=64)
 def _gap_svg(
-    points: tuple[GapPoint, ...], audited: tuple[AuditedSpan, ...], tables: tuple[TableMark, ...]
+    points: tuple[GapPoint, ...],
+    audited: tuple[AuditedSpan, ...],
+    tables: tuple[TableMark, ...],
+    language: str | None,
 ) -> SafeString:
+    """The language is that of the words in it: one more part of the key of what is kept."""
     # Imported here: together they take seconds and 100 MB, which other pages never need.
     import vl_convert
 
@@ -87,8 +93,8 @@ def _specification(
         return alt.Chart({"values": values})
 
     share = alt.Scale(domain=[0, 1])
-    x = alt.X("step:Q", title="step", scale=alt.Scale(zero=False, nice=False, padding=12))
-    y = alt.Y("value:Q", title="share of rollouts", scale=share)
+    x = alt.X("step:Q", title=_("step"), scale=alt.Scale(zero=False, nice=False, padding=12))
+    y = alt.Y("value:Q", title=_("share of rollouts"), scale=share)
     ends = alt.X2("end:Q")
     spans = rows([_span_row(span) for span in audited])
     known = rows([_span_row(span) for span in audited if span.point is not None])
@@ -161,25 +167,44 @@ def _describe(root: Element, summary: str) -> None:
         Element("title", id="gap-chart-title"),
         Element("desc", id="gap-chart-summary"),
     )
-    title.text, description.text = "Verifier reward and audited true accuracy by step", summary
+    title.text = _("Verifier reward and audited true accuracy by step")
+    description.text = summary
     root[:0] = [title, description]
 
 
 def _summary(
     points: tuple[GapPoint, ...], audited: tuple[AuditedSpan, ...], tables: tuple[TableMark, ...]
 ) -> str:
-    parts = []
-    if points:
-        first, last = points[0], points[-1]
-        parts.append(
-            f"Verifier reward goes from {first.reward:.2f} at step {first.step:g} "
-            f"to {last.reward:.2f} at step {last.step:g}."
-        )
+    parts = [_course(points[0], points[-1])] if points else []
+    parts += [_audited(span) for span in audited]
     parts += [
-        f"Steps {span.first_step} to {span.last_step}: audited true accuracy "
-        + ("not known yet" if span.point is None else f"{span.point:.2f}")
-        + f", interval {span.low:.2f} to {span.high:.2f}."
-        for span in audited
+        _("Reward table v%(version)s from step %(step)s.")
+        % {"version": mark.version, "step": mark.step}
+        for mark in tables
     ]
-    parts += [f"Reward table v{mark.version} from step {mark.step}." for mark in tables]
     return " ".join(parts)
+
+
+def _course(first: GapPoint, last: GapPoint) -> str:
+    return _(
+        "Verifier reward goes from %(first)s at step %(first_step)s "
+        "to %(last)s at step %(last_step)s."
+    ) % {
+        "first": f"{first.reward:.2f}",
+        "first_step": f"{first.step:g}",
+        "last": f"{last.reward:.2f}",
+        "last_step": f"{last.step:g}",
+    }
+
+
+def _audited(span: AuditedSpan) -> str:
+    return _(
+        "Steps %(first)s to %(last)s: audited true accuracy %(point)s, "
+        "interval %(low)s to %(high)s."
+    ) % {
+        "first": span.first_step,
+        "last": span.last_step,
+        "point": _("not known yet") if span.point is None else f"{span.point:.2f}",
+        "low": f"{span.low:.2f}",
+        "high": f"{span.high:.2f}",
+    }

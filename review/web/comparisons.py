@@ -16,7 +16,8 @@ from review.stats.drift import Slope
 from review.verifiers.models import VerifierVersion
 from review.verifiers.queries import correctness_verifiers_of, late_verifiers
 from review.web.estimands import MEANINGS, PROCESS, label_of
-from review.web.figures import percent, percent_range
+from review.web.figures import percent, percent_range, span
+from review.web.words import said
 
 Cell = dict[str, str | None]
 
@@ -53,12 +54,12 @@ def _ranks(run: Run) -> list[dict[str, object]]:
 
 
 def _rank(best: int, worst: int) -> str:
-    return str(best) if best == worst else f"{best} to {worst}"
+    return str(best) if best == worst else span(str(best), str(worst))
 
 
 def _difference(difference: Difference) -> Cell:
     if difference.point is None:
-        return {"point": None, "interval": None, "reason": difference.reason}
+        return {"point": None, "interval": None, "reason": said(difference.reason)}
     return {
         "point": points(difference.point),
         "interval": points_range(difference.low, difference.high),
@@ -77,7 +78,7 @@ def _drift(drift: Drift) -> dict[str, object]:
 def _slope(slope: Slope) -> Cell:
     """Per ten steps."""
     if slope.point is None or slope.low is None or slope.high is None:
-        return {"point": None, "interval": None, "reason": slope.reason}
+        return {"point": None, "interval": None, "reason": said(slope.reason)}
     return {
         "point": points(10 * slope.point),
         "interval": points_range(10 * slope.low, 10 * slope.high),
@@ -94,7 +95,7 @@ def _process(row: Estimate) -> dict[str, object]:
         "point": percent(row.point),
         "interval": percent_range(row.low, row.high),
         "labels": row.labels,
-        "reason": row.reason,
+        "reason": said(row.reason),
     }
 
 
@@ -104,4 +105,4 @@ def points(share: float) -> str:
 
 
 def points_range(low: float, high: float) -> str:
-    return f"{points(low)} to {points(high)}"
+    return span(points(low), points(high))

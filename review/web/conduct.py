@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from review.calibration.errors import TooFewLabelsError
@@ -20,6 +21,7 @@ from review.web import access, desk, people
 from review.web.access import ReviewRequest
 from review.web.forms.audits import PickForm
 from review.web.navigation import project_frame
+from review.web.words import said
 
 
 @require_GET
@@ -52,7 +54,8 @@ def _page(
     is_active = rule.state == RuleState.ACTIVE
     context = project_frame(request, rule.run.project, "") | _live(rule)
     context |= {
-        "steps": f"from step {rule.first_step} in windows of {rule.window_steps}",
+        "steps": _("from step %(first)s in windows of %(steps)s")
+        % {"first": rule.first_step, "steps": rule.window_steps},
         "settings": list(desk.described(rule.current).items()),
         "history": desk.history(rule),
         "picks": desk.picks(rule),
@@ -60,6 +63,9 @@ def _page(
         "pick_url": reverse("web:picks", args=[rule.pk]) if is_active else None,
         "agreement": people.agreement(rule),
         "reviewers": people.reviewers(rule),
+        "practice_url": reverse("web:practice-people", args=[rule.queue.pk])
+        if rule.queue.practice_size
+        else None,
     }
     return render(request, "web/audit.html", context, status=status)
 
@@ -69,9 +75,8 @@ def _page(
 def wave_cancel(request: ReviewRequest, wave_id: int) -> HttpResponse:
     wave = access.wave_led(request.user, wave_id)
     audit.cancel_wave(wave=wave, actor=request.user)
-    messages.success(
-        request, f"Wave {wave.number} is cancelled. What is answered of it stays known."
-    )
+    text = _("Wave %(number)s is cancelled. What is answered of it stays known.")
+    messages.success(request, text % {"number": wave.number})
     return redirect("web:audit", wave.window.rule_id)
 
 
@@ -80,7 +85,8 @@ def wave_cancel(request: ReviewRequest, wave_id: int) -> HttpResponse:
 def window_end(request: ReviewRequest, window_id: UUID) -> HttpResponse:
     window = access.window_led(request.user, window_id)
     audit.end_window(window=window, actor=request.user)
-    messages.success(request, f"The window of {window} is ended.")
+    steps = {"first": window.first_step, "last": window.last_step}
+    messages.success(request, _("The window of steps %(first)s-%(last)s is ended.") % steps)
     return redirect("web:audit", window.rule_id)
 
 
@@ -89,7 +95,7 @@ def window_end(request: ReviewRequest, window_id: UUID) -> HttpResponse:
 def audit_end(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
     rule = access.audit_led(request.user, audit_id)
     audit.end_audit(rule=rule, actor=request.user)
-    messages.success(request, "The audit is ended. Its estimates stay.")
+    messages.success(request, _("The audit is ended. Its estimates stay."))
     return redirect("web:audit", rule.pk)
 
 
@@ -109,12 +115,13 @@ def pick(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
             actor=request.user,
         )
     except TooFewLabelsError as error:
-        form.add_error("for_reward", error.message)
+        form.add_error("for_reward", said(error.message))
         return _page(request, rule, form, status=422)
     if not picks:
-        form.add_error("slice", "No rollout of an open window is left there to pick.")
+        form.add_error("slice", _("No rollout of an open window is left there to pick."))
         return _page(request, rule, form, status=422)
-    messages.success(request, f"{len(picks)} picked: they wait in the queue behind the sample.")
+    text = _("%(n)s picked: they wait in the queue behind the sample.")
+    messages.success(request, text % {"n": len(picks)})
     return redirect("web:audit", rule.pk)
 
 

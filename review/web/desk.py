@@ -4,16 +4,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from review.calibration.models import Estimate
 from review.calibration.queries import newest_window_estimates
-from review.labeling.models import AssignmentState
+from review.labeling.adjudications import first_reviews
+from review.labeling.disagreements import disagreements
+from review.labeling.known_answers import pauses_in
+from review.labeling.models import AssignmentState, Queue
 from review.labeling.oversight import (
     Pace,
     Reviews,
-    disagreements,
+    given_up_reviews,
     picks_with_states,
     recent_pace,
     reviews_by_wave,
@@ -43,10 +50,12 @@ from review.web.figures import (
 )
 from review.web.forms.audits import FOCUSES
 from review.web.runs import interval_shown
+from review.web.words import said
 
 # More skipped or undecided items than this are said aloud.
 MOST_UNANSWERED = 0.05
 MOST_LISTED = 50
+MOST_GIVEN_UP = 10
 
 
 def live_context(rule: AuditRule) -> dict[str, object]:
@@ -75,7 +84,9 @@ def live_context(rule: AuditRule) -> dict[str, object]:
             if window.state == WindowState.CLOSED
         ],
         "estimands": [label_of(estimand) for estimand in MAIN],
+        "pauses": paused(Queue.objects.filter(rule=rule)),
         "disagreements": _disagreements(rule),
+        "given_up": _given_up(rule),
     }
 
 
@@ -96,6 +107,7 @@ def _audit(rule: AuditRule, version: RuleVersion) -> dict[str, object]:
         "version": version.number,
         "is_active": rule.state == RuleState.ACTIVE,
         "start_url": reverse("web:audit-start", args=[rule.pk]) if is_draft else None,
+        "queue_url": reverse("web:queue-settings", args=[rule.queue.pk]),
         "edit_url": None if is_over else reverse("web:audit-edit", args=[rule.pk]),
         "end_url": None if is_draft or is_over else reverse("web:audit-end", args=[rule.pk]),
     }
@@ -115,10 +127,10 @@ def _figures(
         for kind in ("second", "third")
     ]
     return [
-        {"label": "First reviews done", "value": f"{sum(each.done for each in first):,}"},
-        {"label": "Further reviews done", "value": f"{sum(each.done for each in more):,}"},
-        {"label": "Waiting now", "value": f"{waiting_reviews(rule.queue):,}"},
-        {"label": "Windows", "value": f"{len(windows):,}"},
+        {"label": _("First reviews done"), "value": f"{sum(each.done for each in first):,}"},
+        {"label": _("Further reviews done"), "value": f"{sum(each.done for each in more):,}"},
+        {"label": _("Waiting now"), "value": f"{waiting_reviews(rule.queue):,}"},
+        {"label": _("Windows"), "value": f"{len(windows):,}"},
     ]
 
 
@@ -131,23 +143,29 @@ def _finish(rule: AuditRule, windows: Sequence[Window], version: RuleVersion) ->
     if version.budget_per == BudgetPer.WINDOW:
         left += sum(max(version.budget - spent_labels(window), 0) for window in is_open)
     if not left:
-        return "Nothing waits for a label. The next window opens when its last step is in."
+        return _("Nothing waits for a label. The next window opens when its last step is in.")
     pace = recent_pace(rule.queue)
     if pace is None:
-        return f"{left:,} labels to go. Too few have been given here to say when that is."
+        text = _("%(n)s labels to go. Too few have been given here to say when that is.")
+        return text % {"n": f"{left:,}"}
     return _forecast(left, pace, timezone.now())
 
 
 def _forecast(left: int, pace: Pace, now: datetime) -> str:
     hours = left / pace.per_hour
-    text = (
-        f"{left:,} labels to go in the open windows. At the pace of the last {pace.labels} "
-        f"({pace.per_hour:,.1f} an hour, pauses included) "
-    )
+    figures = {"n": f"{left:,}", "last": pace.labels, "pace": f"{pace.per_hour:,.1f}"}
     if hours > 24 * 60:
-        return text + "that is more than two months away."
+        text = _(
+            "%(n)s labels to go in the open windows. At the pace of the last %(last)s "
+            "(%(pace)s an hour, pauses included) that is more than two months away."
+        )
+        return text % figures
     done = timezone.localtime(now + timedelta(hours=hours))
-    return text + f"they are done about {done:%-d %B, %H:%M}."
+    text = _(
+        "%(n)s labels to go in the open windows. At the pace of the last %(last)s "
+        "(%(pace)s an hour, pauses included) they are done about %(done)s."
+    )
+    return text % (figures | {"done": date_format(done, "j F, H:i")})
 
 
 def _unanswered(
@@ -226,7 +244,7 @@ def _width(window: Window, estimand: str, row: Estimate | None) -> dict[str, obj
         "target": None if target is None else half_width(target),
         "is_met": half is not None and target is not None and half <= target,
         "bar": None if half is None or not target else share_of_line(half, target),
-        "reason": row.reason if row is not None else "no wave is labelled yet",
+        "reason": said(row.reason) if row is not None else _("no wave is labelled yet"),
     }
 
 
@@ -247,28 +265,61 @@ def _closed_window(
 def _disagreements(rule: AuditRule) -> dict[str, object]:
     found = disagreements(rule.queue)
     waiting = rollouts_waiting_for_third(rule.queue)
-    names = usernames({label.reviewer_id for labels in found.values() for label in labels})
+    first = sorted(found, key=lambda rollout_id: rollout_id in waiting)[:MOST_LISTED]
+    names = usernames({label.reviewer_id for pk in first for label in found[pk]})
+    items = first_reviews(rule.queue, first)
     rows = [
         {
-            "url": reverse("web:settle", args=[rule.pk, pk]),
+            "url": reverse("web:adjudication", args=[items[pk].pk]),
+            "rollout_url": reverse("web:rollout", args=[rule.run_id, pk]),
             "answers": [
                 f"{names[label.reviewer_id]}: {answer_words(label.answer)}"
-                + (", hack" if label.is_hack else "")
-                for label in labels
+                + (f", {_('hack')}" if label.is_hack else "")
+                for label in found[pk]
             ],
             "waits": pk in waiting,
         }
-        for pk, labels in sorted(found.items(), key=lambda pair: (pair[0] in waiting, pair[0]))
+        for pk in first
     ]
-    return {"rows": rows[:MOST_LISTED], "more": max(len(rows) - MOST_LISTED, 0)}
+    return {"rows": rows, "more": len(found) - len(rows)}
+
+
+def paused(queues: QuerySet[Queue]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": pause.reviewer.username,
+            "queue": pause.queue.name,
+            "reason": pause.reason,
+            "audit_url": reverse("web:audit", args=[pause.queue.rule_id]),
+            "lift_url": reverse("web:pause-lift", args=[pause.pk]),
+        }
+        for pause in pauses_in(queues)
+    ]
+
+
+def _given_up(rule: AuditRule) -> dict[str, object]:
+    total, items = given_up_reviews(rule.queue, most=MOST_GIVEN_UP)
+    rows = [
+        {
+            "url": reverse("web:rollout", args=[rule.run_id, item.rollout_id]),
+            "problem": item.rollout.group.prompt.text[:120],
+            "reasons": [
+                f"{skip.reviewer.username}: {said(skip.get_reason_display())}"
+                for skip in item.skips.all()
+            ],
+        }
+        for item in items
+    ]
+    return {"rows": rows, "more": total - len(rows)}
 
 
 PICK_STATES = {
-    AssignmentState.OPEN: "waiting",
-    AssignmentState.LEASED: "in somebody's hands",
-    AssignmentState.DONE: "labelled",
-    AssignmentState.SKIPPED: "given up",
-    AssignmentState.WITHDRAWN: "withdrawn",
+    AssignmentState.OPEN: gettext_lazy("waiting"),
+    AssignmentState.LEASED: gettext_lazy("in somebody's hands"),
+    AssignmentState.DONE: gettext_lazy("labelled"),
+    AssignmentState.SKIPPED: gettext_lazy("given up"),
+    AssignmentState.WITHDRAWN: gettext_lazy("withdrawn"),
+    AssignmentState.SETTLED: gettext_lazy("settled by its answer class"),
 }
 
 
@@ -308,50 +359,57 @@ def history(rule: AuditRule) -> list[dict[str, object]]:
 
 def _changes(before: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
     if before is None:
-        return ["written"]
+        return [_("written")]
     changed = [
         f"{name}: {before[name]} → {value}" for name, value in now.items() if before[name] != value
     ]
-    return changed or ["nothing"]
+    return changed or [_("nothing")]
 
 
 def described(version: RuleVersion) -> dict[str, str]:
     """A version's settings in words, by their names on the form."""
     per = BudgetPer(version.budget_per).label
-    last = "from there on" if version.last_step is None else f"to step {version.last_step}"
-    seconds = [f"{100 * version.second_review_share:g} % by chance"]
+    last = _("from there on")
+    if version.last_step is not None:
+        last = _("to step %(step)s") % {"step": version.last_step}
+    seconds = [_("%(n)s %% by chance") % {"n": f"{100 * version.second_review_share:g}"}]
     if version.reviews_contradictions:
-        seconds.insert(0, "what contradicts the verifier")
+        seconds.insert(0, _("what contradicts the verifier"))
     return {
-        "Last step": last,
-        "Labels": f"{version.budget:,} {per}, in {version.waves} waves",
-        "Focus": _focus(version),
-        "Spread over everything": f"{100 * version.floor:g} %",
-        "Second reviews": ", ".join(seconds) if version.has_second_reviews else "none",
-        "Known answers mixed in": f"{100 * version.gold_share:g} %",
-        "Reference": "shown" if version.shows_reference else "hidden",
-        "Verifiers": _names([str(v.verifier) for v in version.verifiers.all()], "the run's first"),
-        "Slices of interest": _names([s.name for s in version.slices.all()], "none"),
-        "Reviewers": _names([u.username for u in version.reviewers.all()], "all of the project"),
+        _("Last step"): last,
+        _("Labels"): _("%(n)s %(per)s, in %(waves)s waves")
+        % {"n": f"{version.budget:,}", "per": per, "waves": version.waves},
+        _("Focus"): _focus(version),
+        _("Spread over everything"): f"{100 * version.floor:g} %",
+        _("Second reviews"): ", ".join(seconds) if version.has_second_reviews else _("none"),
+        _("Known answers mixed in"): f"{100 * version.gold_share:g} %",
+        _("Reference"): _("shown") if version.shows_reference else _("hidden"),
+        _("Verifiers"): _names(
+            [str(v.verifier) for v in version.verifiers.all()], _("the run's first")
+        ),
+        _("Slices of interest"): _names([s.name for s in version.slices.all()], _("none")),
+        _("Reviewers"): _names(
+            [u.username for u in version.reviewers.all()], _("all of the project")
+        ),
     }
 
 
 FOCUS_NAMES = {
-    "compromise": "recall, false positives, accuracy and hacks alike",
-    "recall": "recall",
-    "fpr": "false positives",
-    "accuracy": "true accuracy",
-    "hack_rate": "hacks",
+    "compromise": gettext_lazy("recall, false positives, accuracy and hacks alike"),
+    "recall": gettext_lazy("recall"),
+    "fpr": gettext_lazy("false positives"),
+    "accuracy": gettext_lazy("true accuracy"),
+    "hack_rate": gettext_lazy("hacks"),
 }
 
 
 def _focus(version: RuleVersion) -> str:
     if version.is_ranking:
-        return "which verifier is better"
+        return _("which verifier is better")
     for name, focus in FOCUSES.items():
         if version.focus == {part.value: weight for part, weight in focus.weights().items()}:
-            return FOCUS_NAMES[name]
-    return ", ".join(f"{part.replace('_', ' ')} {w:g}" for part, w in version.focus.items())
+            return str(FOCUS_NAMES[name])
+    return ", ".join(f"{said(part.replace('_', ' '))} {w:g}" for part, w in version.focus.items())
 
 
 def _names(names: Sequence[str], none: str) -> str:

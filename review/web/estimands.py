@@ -2,58 +2,79 @@
 
 from collections.abc import Mapping
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 from review.calibration.models import Estimand
 
 # In the order in which pages show them.
-MEANINGS: Mapping[str, tuple[str, str]] = {
+MEANINGS: Mapping[str, tuple[Promise, Promise]] = {
     Estimand.RECALL: (
-        "Recall",
-        "Of the rollouts that are right, the share that the verifier accepts. The rest are right "
-        "answers that training punishes.",
+        _("Recall"),
+        _(
+            "Of the rollouts that are right, the share that the verifier accepts. The rest are "
+            "right answers that training punishes."
+        ),
     ),
     Estimand.FPR: (
-        "False-positive rate",
-        "Of the rollouts that are wrong, the share that the verifier accepts. Each is paid as if "
-        "it were right.",
+        _("False-positive rate"),
+        _(
+            "Of the rollouts that are wrong, the share that the verifier accepts. Each is paid "
+            "as if it were right."
+        ),
     ),
     Estimand.PRECISION: (
-        "Precision",
-        "Of the rollouts that the verifier accepts, the share that is right. It falls when the "
-        "policy gets worse, even if the verifier does not.",
+        _("Precision"),
+        _(
+            "Of the rollouts that the verifier accepts, the share that is right. It falls when "
+            "the policy gets worse, even if the verifier does not."
+        ),
     ),
     Estimand.ACCURACY: (
-        "True accuracy",
-        "The share of rollouts that are right, as reviewers judge. The verifier's own share may "
-        "be higher or lower.",
+        _("True accuracy"),
+        _(
+            "The share of rollouts that are right, as reviewers judge. The verifier's own share"
+            " may be higher or lower."
+        ),
     ),
     Estimand.HACK_RATE: (
-        "Hack rate",
-        "The share of rollouts that the verifier accepts and that reviewers mark as made to "
-        "please a checker.",
+        _("Hack rate"),
+        _(
+            "The share of rollouts that the verifier accepts and that reviewers mark as made to"
+            " please a checker."
+        ),
     ),
     Estimand.REJECTED_CORRECT: (
-        "Right among the rejected",
-        "Of the rollouts that the verifier rejects, the share that is right. It says nothing of "
-        "those that it accepts.",
+        _("Right among the rejected"),
+        _(
+            "Of the rollouts that the verifier rejects, the share that is right. It says "
+            "nothing of those that it accepts."
+        ),
     ),
     Estimand.WRONG_PROCESS: (
-        "Right answer, wrong process",
-        "Of the right answers whose steps reviewers judged, the share that is reached by a wrong "
-        "step. A verifier of answers cannot see it.",
+        _("Right answer, wrong process"),
+        _(
+            "Of the right answers whose steps reviewers judged, the share that is reached by a "
+            "wrong step. A verifier of answers cannot see it."
+        ),
     ),
     Estimand.ERROR_FOUND: (
-        "Earliest error found",
-        "Of the rollouts with a wrong step, the share whose earliest one the process verifier "
-        "names exactly.",
+        _("Earliest error found"),
+        _(
+            "Of the rollouts with a wrong step, the share whose earliest one the process "
+            "verifier names exactly."
+        ),
     ),
     Estimand.FAULTLESS_PASSED: (
-        "Faultless passed",
-        "Of the rollouts without a wrong step, the share that the process verifier calls so.",
+        _("Faultless passed"),
+        _("Of the rollouts without a wrong step, the share that the process verifier calls so."),
     ),
     Estimand.PROCESS_F1: (
-        "Earliest-error F1",
-        "The harmonic mean of the two before it, as ProcessBench defines it: high only if both "
-        "are.",
+        _("Earliest-error F1"),
+        _(
+            "The harmonic mean of the two before it, as ProcessBench defines it: high only if "
+            "both are."
+        ),
     ),
 }
 # What reviewers' earliest wrong steps tell.
@@ -71,4 +92,4 @@ FEWEST_FOR_POINT = 10
 
 
 def label_of(estimand: str) -> str:
-    return MEANINGS[estimand][0]
+    return str(MEANINGS[estimand][0])

@@ -2,7 +2,16 @@
 
 from collections.abc import Iterable
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from review.labeling.models import Answer
+
+ANSWERS = {
+    Answer.CORRECT: gettext_lazy("correct"),
+    Answer.INCORRECT: gettext_lazy("incorrect"),
+    Answer.CANNOT_TELL: gettext_lazy("cannot tell"),
+}
 
 
 def percent(share: float | None) -> str | None:
@@ -10,11 +19,15 @@ def percent(share: float | None) -> str | None:
 
 
 def percent_range(low: float, high: float) -> str:
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+    return span(f"{100 * low:.1f}", f"{100 * high:.1f} %")
 
 
 def step_range(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first} to {last}"
+    return str(first) if first == last else span(str(first), str(last))
+
+
+def span(low: str, high: str) -> str:
+    return _("%(low)s to %(high)s") % {"low": low, "high": high}
 
 
 def step_ranges(steps: Iterable[int]) -> str:
@@ -34,7 +47,7 @@ def half_width(share: float) -> str:
 
 
 def answer_words(answer: str) -> str:
-    return Answer(answer).label.lower()
+    return str(ANSWERS[Answer(answer)])
 
 
 def bar(low: float, high: float, point: float | None = None) -> dict[str, float]:
@@ -46,10 +59,11 @@ def bar(low: float, high: float, point: float | None = None) -> dict[str, float]
 def duration(seconds: float) -> str:
     """As many figures as matter: 40 s, 12 min, 3.4 h."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return _("%(n)s s") % {"n": f"{seconds:.0f}"}
     if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 36_000 else f"{seconds / 3600:,.0f} h"
+        return _("%(n)s min") % {"n": f"{seconds / 60:.0f}"}
+    hours = f"{seconds / 3600:.1f}" if seconds < 36_000 else f"{seconds / 3600:,.0f}"
+    return _("%(n)s h") % {"n": hours}
 
 
 def share_of_line(half_width: float, target: float) -> dict[str, float]:

@@ -7,32 +7,51 @@ from django.views.decorators.http import require_GET
 from review.accounts.models import Project, Role, User
 from review.accounts.queries import projects_of, roles_in
 from review.calibration.queries import newest_versions
-from review.labeling.queries import label_counts, progress_by_queue, queues_of
+from review.labeling.adjudications import ADJUDICATING_ROLES, waiting_for
+from review.labeling.queries import label_counts, progress_by_queue, queues_of_reviewer
 from review.rollouts.queries import RunTotals, run_totals
 from review.runs.queries import runs_of
 from review.sampling.models import RuleState
+from review.web import desk
 from review.web.access import ReviewRequest
+from review.web.roles import names_of
 
 
 @require_GET
 @login_required
 def home(request: ReviewRequest) -> HttpResponse:
-    projects = [_project(request.user, project) for project in projects_of(request.user)]
-    return render(request, "web/home.html", {"projects": projects})
+    context = {
+        "projects": [_project(request.user, project) for project in projects_of(request.user)],
+        "new_project_url": reverse("web:project-new") if request.user.is_staff else None,
+    }
+    return render(request, "web/home.html", context)
 
 
 def _project(user: User, project: Project) -> dict[str, object]:
     roles = roles_in(user, project)
     is_lead = Role.LEAD in roles
+    sees_members = is_lead or Role.ADMIN in roles
     return {
         "name": project.name,
         "slug": project.slug,
-        "role": " and ".join(sorted(roles)),
+        "roles": names_of(roles),
         "tokens_url": reverse("web:tokens", args=[project.slug]) if is_lead else None,
+        "imports_url": reverse("web:imports", args=[project.slug]) if is_lead else None,
+        "members_url": reverse("web:members", args=[project.slug]) if sees_members else None,
+        "to_decide": _to_decide(user, project, roles),
+        "paused": desk.paused(project.queues.all()) if is_lead else [],
         # A run's name can tell the policy: reviewers label blind.
         "runs": _runs(project) if is_lead else None,
-        "queues": _queues(project, shows_run=is_lead) if Role.REVIEWER in roles else [],
+        "queues": _queues(user, project, shows_run=is_lead),
     }
+
+
+def _to_decide(user: User, project: Project, roles: set[str]) -> int | None:
+    """None: nothing to say of it, to a lead either where nothing waits."""
+    if roles.isdisjoint(ADJUDICATING_ROLES):
+        return None
+    waiting = len(waiting_for(user, project))
+    return waiting or (0 if Role.ADJUDICATOR in roles else None)
 
 
 def _runs(project: Project) -> list[dict[str, object]]:
@@ -52,10 +71,11 @@ def _runs(project: Project) -> list[dict[str, object]]:
     ]
 
 
-def _queues(project: Project, *, shows_run: bool) -> list[dict[str, object]]:
-    """The queues of audits that have been started, those with open items first."""
-    progress = progress_by_queue(project)
-    started = [queue for queue in queues_of(project) if queue.rule.state != RuleState.DRAFT]
+def _queues(user: User, project: Project, *, shows_run: bool) -> list[dict[str, object]]:
+    """What of started audits is theirs to label, those with open items first."""
+    mine = queues_of_reviewer(user, project)
+    started = [queue for queue in mine if queue.rule.state != RuleState.DRAFT]
+    progress = progress_by_queue(project) if started else {}
     return [
         {
             "id": queue.pk,

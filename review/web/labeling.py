@@ -1,33 +1,41 @@
-"""The queue and the labelling page. Blind: nothing of verdict, reward or policy reaches it."""
+"""The queue and the labelling page. Blind: nothing of verdict, reward or policy reaches it.
 
-from uuid import UUID, uuid4
+Its script asks for parts, as htmx would; without it every form leads to a whole page.
+"""
+
+from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import HttpResponseClientRedirect
 
+from review.accounts.models import Role
+from review.accounts.queries import has_role
+from review.core.errors import ReviewError
 from review.flows import labels
-from review.labeling.errors import InvalidLabelError, LeaseLostError
-from review.labeling.models import Answer, Assignment, Queue, SkipReason
-from review.labeling.queries import (
-    Item,
-    item_of,
-    label_to_undo,
-    labels_by,
-    progress_of,
+from review.labeling.errors import (
+    InvalidLabelError,
+    LeaseLostError,
+    NotQualifiedError,
+    PausedError,
 )
-from review.labeling.services import leases
-from review.sampling.models import RuleState, WindowState
+from review.labeling.models import Assignment, Label, Queue, SkipReason
+from review.labeling.queries import labels_by, progress_of, was_held
+from review.labeling.services import ahead, leases
+from review.labeling.services.drafts import save_draft
 from review.web import access
 from review.web.access import ReviewRequest
-from review.web.forms.labels import LabelForm, LeaseForm, SkipForm
+from review.web.forms.labels import LabelForm, LeaseForm, SkipForm, draft_body, filled_in
+from review.web.items import Shown, item_page, lease_part, outlook
+from review.web.keys import keys_of
 from review.web.navigation import project_frame
 from review.web.rendering import render as render_text
-from review.web.rendering import render_answer
 
 
 @require_GET
@@ -42,6 +50,9 @@ def queue(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
             "id": found.pk,
             "name": found.name,
             "shows_reference": found.rule.current.shows_reference,
+            "instructions": render_text(found.instructions) if found.instructions else None,
+            "questions": found.questions,
+            "rubric": found.rubric,
         },
         "progress": {
             "done": progress.done,
@@ -50,7 +61,11 @@ def queue(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
             "open": progress.open,
         },
         "label_url": reverse("web:label-next", args=[found.pk]) if can_take else None,
+        "practice_url": reverse("web:practice", args=[found.pk]) if found.practice_size else None,
         "outlook": outlook(found),
+        "settings_url": reverse("web:queue-settings", args=[found.pk])
+        if has_role(request.user, found.project, Role.LEAD)
+        else None,
     }
     part = "#progress" if request.htmx else ""
     return render(request, f"web/queue.html{part}", context)
@@ -61,18 +76,34 @@ def queue(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
 @login_required
 def label_next(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
     found = access.queue_reviewed(request.user, queue_id)
-    assignment = leases.take_next(queue=found, reviewer=request.user)
-    return _label_page(request, found, assignment, lease_ended="ended" in request.GET)
+    try:
+        assignment = ahead.take_ahead(queue=found, reviewer=request.user)
+    except (NotQualifiedError, PausedError):
+        return redirect("web:practice", found.pk)
+    return item_page(request, found, Shown(assignment, is_late="ended" in request.GET))
+
+
+@require_GET
+@never_cache
+@login_required
+def label_ahead(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
+    """The item that will probably come next, for whoever holds this one: nobody reads further."""
+    held = access.assignment_reviewed(request.user, assignment_id)
+    coming = ahead.look_ahead(held=held, reviewer=request.user)
+    if coming is None:
+        return HttpResponse(status=204)
+    return item_page(request, held.queue, Shown(coming, is_ahead=True))
 
 
 @require_POST
 @login_required
 def label_commit(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
     assignment = access.assignment_reviewed(request.user, assignment_id)
-    form = LabelForm(request.POST)
+    keys = keys_of(request.user.shortcuts)
+    form = LabelForm(request.POST, queue=assignment.queue, keys=keys)
     if form.is_valid():
         try:
-            label, _ = labels.commit_label(
+            label, _is_new = labels.commit_label(
                 assignment=assignment,
                 reviewer=request.user,
                 token=form.cleaned_data["token"],
@@ -80,19 +111,19 @@ def label_commit(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
                 new=form.new_label(),
             )
         except InvalidLabelError as error:
-            form.add_error(None, "; ".join([error.message, *error.fields.values()]))
+            form.add_refusal(error)
         else:
-            return _to_next(assignment.queue, ended=label.is_late)
-    return _same_item(request, assignment, form=form, skip_form=SkipForm())
+            return _next_item(request, assignment.queue, label)
+    return _same_item(request, assignment, form=form)
 
 
 @require_POST
 @login_required
 def label_skip(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
     assignment = access.assignment_reviewed(request.user, assignment_id)
-    form, lease = SkipForm(request.POST), LeaseForm(request.POST)
+    form, lease = SkipForm(request.POST, auto_id="skip_%s"), LeaseForm(request.POST)
     if not (form.is_valid() and lease.is_valid()):
-        return _same_item(request, assignment, form=LabelForm(), skip_form=form)
+        return _same_item(request, assignment, skip_form=form)
     try:
         labels.skip_item(
             assignment=assignment,
@@ -102,7 +133,7 @@ def label_skip(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
             note=form.cleaned_data["detail"],
         )
     except LeaseLostError:
-        return _to_next(assignment.queue, ended=True)
+        return _to_next(assignment.queue, is_late=True)
     return _to_next(assignment.queue)
 
 
@@ -110,10 +141,39 @@ def label_skip(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
 @login_required
 def label_undo(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
     found = access.queue_reviewed(request.user, queue_id)
-    labels.retract_label(queue=found, reviewer=request.user)
+    assignment = labels.retract_label(queue=found, reviewer=request.user)
+    _fill_in_again(assignment, request)
     if not request.htmx:
-        messages.success(request, "Your last label is taken back: label the item again.")
+        messages.success(request, _("Your last label is taken back: label the item again."))
     return _to_next(found)
+
+
+def _fill_in_again(assignment: Assignment, request: ReviewRequest) -> None:
+    """What was taken back comes back as it was."""
+    if assignment.lease_token:
+        label = assignment.labels.filter(reviewer=request.user).latest("pk")
+        save_draft(
+            assignment=assignment,
+            reviewer=request.user,
+            token=assignment.lease_token,
+            body=filled_in(label),
+        )
+
+
+@require_POST
+@login_required
+def label_draft(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
+    assignment = access.assignment_reviewed(request.user, assignment_id)
+    lease = LeaseForm(request.POST)
+    if not lease.is_valid():
+        return HttpResponse(status=422)
+    save_draft(
+        assignment=assignment,
+        reviewer=request.user,
+        token=lease.cleaned_data["token"],
+        body=draft_body(request.POST, assignment.queue),
+    )
+    return HttpResponse(status=204)
 
 
 @require_POST
@@ -129,68 +189,38 @@ def label_heartbeat(request: ReviewRequest, assignment_id: UUID) -> HttpResponse
     return HttpResponse(status=204)
 
 
-def _to_next(found: Queue, *, ended: bool = False) -> HttpResponse:
+def _next_item(request: ReviewRequest, found: Queue, label: Label) -> HttpResponse:
+    """To the script the next item at once: only its lease, if it has the item already."""
+    if not request.htmx:
+        return _to_next(found, is_late=label.is_late)
+    token = request.POST.get("ahead", "")
+    try:
+        assignment = ahead.take_ahead(queue=found, reviewer=request.user, token=token)
+    except ReviewError:
+        # The label is stored; what stands in the way of a next one is said by the page of it.
+        return HttpResponseClientRedirect(reverse("web:label-next", args=[found.pk]))
+    has_it = assignment is not None and str(assignment.pk) == request.POST.get("prepared")
+    if assignment is not None and has_it and not label.is_late:
+        return lease_part(request, found, assignment)
+    return item_page(request, found, Shown(assignment, is_late=label.is_late))
+
+
+def _to_next(found: Queue, *, is_late: bool = False) -> HttpResponse:
     url = reverse("web:label-next", args=[found.pk])
-    return redirect(f"{url}?ended=1" if ended else url)
+    return redirect(f"{url}?ended=1" if is_late else url)
 
 
 def _same_item(
-    request: ReviewRequest, assignment: Assignment, *, form: LabelForm, skip_form: SkipForm
-) -> HttpResponse:
-    """The item once more, with what is wrong with the answer; if it is still this reviewer's."""
-    held = leases.take_next(queue=assignment.queue, reviewer=request.user)
-    if held is None or held.pk != assignment.pk:
-        return _to_next(assignment.queue, ended=True)
-    return _label_page(request, held.queue, held, form=form, skip_form=skip_form, status=422)
-
-
-def _label_page(
     request: ReviewRequest,
-    found: Queue,
-    assignment: Assignment | None,
+    assignment: Assignment,
     *,
     form: LabelForm | None = None,
     skip_form: SkipForm | None = None,
-    lease_ended: bool = False,
-    status: int = 200,
 ) -> HttpResponse:
-    last = label_to_undo(request.user, found)
-    progress = progress_of(found)
-    context = project_frame(request, found.project, "") | {
-        "queue": {"id": found.pk, "name": found.name},
-        "progress": {"done": progress.done, "total": progress.total},
-        "last_label": Answer(last.answer).label if last else None,
-        "item": _item(item_of(assignment)) if assignment else None,
-        "form": form or LabelForm(),
-        "skip_form": skip_form or SkipForm(),
-        "lease_ended": lease_ended,
-        "outlook": outlook(found),
-    }
-    part = "#item" if request.htmx else ""
-    return render(request, f"web/label.html{part}", context, status=status)
-
-
-def _item(item: Item) -> dict[str, object]:
-    references = item.references
-    return {
-        "id": item.assignment.pk,
-        "token": item.assignment.lease_token,
-        "client_key": uuid4(),
-        "expires_at": item.assignment.lease_expires_at,
-        "problem": render_text(item.problem),
-        "references": None if references is None else list(map(render_answer, references)),
-        "steps": [{"number": step.number, "html": render_text(step.text)} for step in item.steps],
-        "answer": None if item.answer is None else render_answer(item.answer),
-    }
-
-
-def outlook(found: Queue) -> str:
-    """What happens next in a queue in which nothing is open."""
-    rule = found.rule
-    if rule.state == RuleState.FINISHED:
-        return "This audit is complete: nothing more will come into this queue."
-    if rule.state == RuleState.DRAFT:
-        return "The audit has not been started yet."
-    if rule.windows.filter(state=WindowState.OPEN).exists():
-        return "The open items are in somebody's hands. The next wave is drawn when they are done."
-    return "The next items come when the run has finished the next window of steps."
+    """The item once more, with what is wrong with the answer; for whoever was served it."""
+    lease = LeaseForm(request.POST)
+    token = lease.cleaned_data["token"] if lease.is_valid() else None
+    if token is None or not was_held(assignment, request.user, token):
+        raise LeaseLostError
+    shown = Shown(assignment, token=token, form=form, skip_form=skip_form)
+    return item_page(request, assignment.queue, shown, status=422)

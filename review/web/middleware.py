@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from review.core.errors import ReviewError
+from review.web.words import said
 
 PAGES = {403: "403.html", 404: "404.html"}
 
@@ -22,6 +23,6 @@ class ReviewErrorMiddleware:
             return None
         if "HX-Request" in request.headers:
             # htmx swaps no refusal into the page: its script shows this text.
-            return HttpResponse(error.message, content_type="text/plain", status=error.status)
+            return HttpResponse(said(error.message), content_type="text/plain", status=error.status)
         template = PAGES.get(error.status, "web/refused.html")
         return render(request, template, {"error": error}, status=error.status)

@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from review.flows.preview import Outlook, Preview
 from review.stats.estimands import Estimand
 from review.stats.preview import ExpectedInterval
 from review.web.estimands import MAIN, label_of
 from review.web.figures import bar, duration, half_width, percent_range, step_range
+from review.web.words import said
 
-BUDGETS = ("Half", "This budget", "Double")
+BUDGETS = (gettext_lazy("Half"), gettext_lazy("This budget"), gettext_lazy("Double"))
 
 
 def outlook_context(preview: Preview, *, verifiers: int) -> dict[str, object]:
@@ -36,15 +40,15 @@ def outlook_context(preview: Preview, *, verifiers: int) -> dict[str, object]:
 
 
 def _costs(outlooks: Sequence[Outlook]) -> Iterator[dict[str, object]]:
-    yield {"label": "Labels", "values": [f"{each.labels:,}" for each in outlooks]}
+    yield {"label": _("Labels"), "values": [f"{each.labels:,}" for each in outlooks]}
     yield {
-        "label": "Second reviews, about",
+        "label": _("Second reviews, about"),
         "values": [f"{each.second_reviews:,.0f}" for each in outlooks],
     }
     if any(each.gold for each in outlooks):
-        yield {"label": "Known answers", "values": [f"{each.gold:,}" for each in outlooks]}
+        yield {"label": _("Known answers"), "values": [f"{each.gold:,}" for each in outlooks]}
     yield {
-        "label": "Reviewers' time, about",
+        "label": _("Reviewers' time, about"),
         "values": [duration(3600 * each.hours) for each in outlooks],
     }
 
@@ -58,7 +62,12 @@ def _row(estimand: str, outlooks: Sequence[Outlook]) -> dict[str, object]:
 
 def _interval(expected: ExpectedInterval) -> dict[str, object]:
     if expected.point is None:
-        return {"half_width": None, "interval": None, "bar": None, "reason": expected.reason}
+        return {
+            "half_width": None,
+            "interval": None,
+            "bar": None,
+            "reason": said(expected.reason),
+        }
     return {
         "half_width": half_width((expected.high - expected.low) / 2),
         "interval": percent_range(expected.low, expected.high),

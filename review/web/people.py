@@ -1,11 +1,14 @@
 """How far reviewers agree, how fast they are, and how often right on known answers."""
 
+from django.utils.translation import gettext as _
+
 from review.calibration.agreement import ReviewerReport, agreement_of, reviewers_of
 from review.sampling.models import AuditRule
 from review.stats.agreement import Agreement, Coefficient, StepAgreement
 from review.stats.intervals import Interval
 from review.web.estimands import FEWEST_FOR_POINT
 from review.web.figures import duration, percent, percent_range
+from review.web.words import said
 
 
 def agreement(rule: AuditRule) -> list[dict[str, object]] | None:
@@ -14,10 +17,10 @@ def agreement(rule: AuditRule) -> list[dict[str, object]] | None:
     if not report.raw.items:
         return None
     return [
-        _answers("Answers, as labelled", report.raw),
-        _answers("Answers, over the run", report.weighted),
-        _answers("Hack or not", report.hacks),
-        _steps("Earliest wrong step", report.steps),
+        _answers(_("Answers, as labelled"), report.raw),
+        _answers(_("Answers, over the run"), report.weighted),
+        _answers(_("Hack or not"), report.hacks),
+        _steps(_("Earliest wrong step"), report.steps),
     ]
 
 
@@ -51,7 +54,9 @@ def _share(found: Interval) -> dict[str, str | None]:
 
 
 def _coefficient(found: Coefficient) -> str:
-    return f"n/a ({found.reason})" if found.value is None else f"{found.value:.2f}"
+    if found.value is None:
+        return _("n/a (%(reason)s)") % {"reason": said(found.reason)}
+    return f"{found.value:.2f}"
 
 
 def reviewers(rule: AuditRule) -> list[dict[str, object]]:

@@ -1,7 +1,5 @@
-"""One rollout: read by a lead, settled between labels, marked as known."""
+"""One rollout: read by a lead with its whole history, asked again, marked as known."""
 
-from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -9,24 +7,30 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_GET, require_POST
 
-from review.core.errors import InvalidError
-from review.flows import labels as flow
-from review.labeling.models import Answer, Label
+from review.labeling.adjudications import case_of, first_review
+from review.labeling.errors import RequeueRefusedError
+from review.labeling.history import Event, Happened, history_of, queues_with
+from review.labeling.models import Adjudication, Answer, Label, Queue
 from review.labeling.oversight import adjudications_of, gold_of, labels_of
-from review.labeling.queries import SlotLabel, slot_labels
-from review.labeling.services.reviews import mark_gold
+from review.labeling.requeues import can_be_requeued
+from review.labeling.services.known_answers import mark_gold
+from review.labeling.services.requeues import requeue_rollout
 from review.rollouts.models import Rollout
-from review.rollouts.queries import steps_of
-from review.sampling.models import AuditRule
+from review.runs.models import ErratumState
+from review.runs.queries import errata_of_prompt
 from review.verifiers.queries import verdicts_of
-from review.web import access
+from review.web import access, words
 from review.web.access import ReviewRequest
-from review.web.figures import answer_words
-from review.web.forms.decisions import DecisionForm, GoldForm
+from review.web.errata import FAULT_WORDS
+from review.web.figures import answer_words, step_range
+from review.web.forms.decisions import GoldForm, RequeueForm
+from review.web.judgements import said
 from review.web.navigation import project_frame
-from review.web.rendering import render as render_text
+from review.web.reading import reading
 from review.web.rendering import render_answer
 
 
@@ -43,37 +47,128 @@ def rollout_gold(request: ReviewRequest, run_id: UUID, rollout_id: int) -> HttpR
     found = access.rollout_led(request.user, run_id, rollout_id)
     form = GoldForm(request.POST)
     if not form.is_valid():
-        return _page(request, found, status=422)
-    gold = mark_gold(
-        rollout=found,
-        answer=Answer(form.cleaned_data["answer"]),
-        is_hack=form.cleaned_data["is_hack"],
-        actor=request.user,
-    )
-    messages.success(request, f"Its answer is known from now on: {gold.answer}.")
+        return _page(request, found, gold_form=form, status=422)
+    known = form.cleaned_data | {"answer": Answer(form.cleaned_data["answer"])}
+    gold = mark_gold(rollout=found, actor=request.user, **known)
+    says = _("Its answer is known from now on: %s.") % answer_words(gold.answer)
+    messages.success(request, says)
     return redirect("web:rollout", run_id, rollout_id)
 
 
-def _page(request: ReviewRequest, found: Rollout, *, status: int = 200) -> HttpResponse:
+@require_POST
+@login_required
+def rollout_requeue(
+    request: ReviewRequest, run_id: UUID, rollout_id: int, queue_id: UUID
+) -> HttpResponse:
+    found = access.rollout_led(request.user, run_id, rollout_id)
+    queue = access.queue_led(request.user, queue_id)
+    form = RequeueForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, requeue_form=form, status=422)
+    try:
+        requeue_rollout(queue=queue, rollout=found, actor=request.user, **form.cleaned_data)
+    except RequeueRefusedError as error:
+        messages.error(request, words.said(error.message))
+    else:
+        messages.success(request, _("It waits in %s for another look.") % queue.name)
+    return redirect("web:rollout", run_id, rollout_id)
+
+
+def _page(
+    request: ReviewRequest,
+    found: Rollout,
+    *,
+    gold_form: GoldForm | None = None,
+    requeue_form: RequeueForm | None = None,
+    status: int = 200,
+) -> HttpResponse:
     gold = gold_of(found)
-    labels = list(labels_of(found))
+    events = history_of(found)
+    is_labelled = any(event.what == Happened.LABELLED for event in events)
     context = project_frame(request, found.run.project, "") | {
         "run": {"id": found.run_id, "name": found.run.name},
         "rollout": _rollout(found),
         "text": text_of(found),
+        "errata": _errata(found),
         "verdicts": _verdicts(found),
-        "labels": [_label(label) for label in labels],
-        "decisions": [
-            _answered(decision) | {"by": decision.decided_by, "reason": decision.reason}
-            for decision in adjudications_of(found)
-        ],
-        "gold": None if gold is None else {"answer": gold.answer, "by": gold.set_by},
-        "gold_form": GoldForm(),
+        "labels": [_label(label) for label in labels_of(found)],
+        "decisions": [_decision(decision) for decision in adjudications_of(found)],
+        "queues": [_queue(found, queue) for queue in queues_with(found)],
+        "requeue_form": requeue_form or RequeueForm(),
+        "history": [_event(event) for event in events],
+        "gold": gold,
+        "gold_form": gold_form or GoldForm(),
         "gold_url": reverse("web:rollout-gold", args=[found.run_id, found.pk])
-        if gold is None and labels
+        if gold is None and is_labelled
         else None,
     }
     return render(request, "web/rollout.html", context, status=status)
+
+
+def _errata(found: Rollout) -> list[dict[str, object]]:
+    """What is said to be wrong with its problem, and stands."""
+    standing = errata_of_prompt(found.group.prompt)
+    return [
+        {
+            "fault": FAULT_WORDS[erratum.fault],
+            "is_upheld": erratum.state == ErratumState.UPHELD,
+            "reason": erratum.decision,
+        }
+        for erratum in standing
+    ]
+
+
+def _queue(found: Rollout, queue: Queue) -> dict[str, object]:
+    """What can be done with the rollout in a queue that it is or was in."""
+    case = case_of(queue, found)
+    decides = first_review(queue, found) if case.needs_decision or case.decision else None
+    return {
+        "name": queue.name,
+        "needs_decision": case.needs_decision,
+        "decide_url": reverse("web:adjudication", args=[decides.pk]) if decides else None,
+        "requeue_url": reverse("web:rollout-requeue", args=[found.run_id, found.pk, queue.pk])
+        if can_be_requeued(queue, found)
+        else None,
+    }
+
+
+def _event(event: Event) -> dict[str, object]:
+    return {
+        "at": event.at,
+        "what": HAPPENED[event.what],
+        "who": event.who,
+        "queue": event.queue.name if event.queue else "",
+        "said": _told(event),
+        "note": event.note or getattr(event.said, "note", ""),
+    }
+
+
+def _told(event: Event) -> str:
+    if event.queue and event.said:
+        return said(event.queue, event.said)
+    if event.wave:
+        window = event.wave.window
+        steps = step_range(window.first_step, window.last_step)
+        return _("wave %(n)d, steps %(steps)s") % {"n": event.wave.number, "steps": steps}
+    return words.said(event.reason)
+
+
+# In the words of the history: who did it stands before them.
+HAPPENED = {
+    Happened.DRAWN: gettext_lazy("drawn"),
+    Happened.PICKED: gettext_lazy("picked it"),
+    Happened.SERVED: gettext_lazy("was served it"),
+    Happened.LABELLED: gettext_lazy("labelled it"),
+    Happened.LATE: gettext_lazy("labelled it, too late to count"),
+    Happened.TAKEN_BACK: gettext_lazy("took the label back"),
+    Happened.SKIPPED: gettext_lazy("skipped it"),
+    Happened.REVEALED: gettext_lazy("was shown the verdicts"),
+    Happened.OBJECTED: gettext_lazy("changed their mind"),
+    Happened.REQUEUED: gettext_lazy("asked for another look"),
+    Happened.ADJUDICATED: gettext_lazy("decided"),
+    Happened.WITHDRAWN: gettext_lazy("cancelled its wave"),
+    Happened.KNOWN: gettext_lazy("marked its answer as known"),
+}
 
 
 def _rollout(found: Rollout) -> dict[str, object]:
@@ -89,16 +184,12 @@ def _rollout(found: Rollout) -> dict[str, object]:
 
 
 def text_of(found: Rollout) -> dict[str, object] | None:
-    """Problem, references and numbered steps, rendered; None: the text has been purged."""
+    """Problem, references and turns, rendered; None: the text has been purged."""
     if found.purged_at is not None:
         return None
     prompt = found.group.prompt
-    return {
-        "problem": render_text(prompt.text),
-        "references": [render_answer(reference) for reference in prompt.references],
-        "steps": [
-            {"number": step.number, "html": render_text(step.text)} for step in steps_of(found)
-        ],
+    return reading(found) | {
+        "references": [render_answer(reference) for reference in prompt.references]
     }
 
 
@@ -118,90 +209,24 @@ def _verdicts(found: Rollout) -> list[dict[str, object]]:
 
 
 def _label(label: Label) -> dict[str, object]:
-    return _answered(label) | {
+    queue = label.assignment.queue
+    return {
         "by": label.reviewer.username,
         "at": label.created_at,
-        "why": label.assignment.get_cause_display(),
-        "queue": label.assignment.queue.name,
-        "note": label.note,
+        "why": words.said(label.assignment.get_cause_display()),
+        "queue": queue.name,
+        "answer": answer_words(label.answer),
+        "is_hack": label.is_hack,
+        "said": said(queue, label),
         "is_late": label.is_late,
     }
 
 
-def _answered(said: Any) -> dict[str, object]:
+def _decision(decision: Adjudication) -> dict[str, object]:
     return {
-        "answer": answer_words(said.answer),
-        "step": _step(said.earliest_wrong_step, has_none=said.has_no_wrong_step),
-        "is_hack": said.is_hack,
+        "by": decision.decided_by,
+        "answer": answer_words(decision.answer),
+        "is_hack": decision.is_hack,
+        "said": said(decision.queue, decision),
+        "reason": decision.reason,
     }
-
-
-def _step(number: int | None, *, has_none: bool) -> str:
-    if has_none:
-        return "none is wrong"
-    return "not said" if number is None else str(number)
-
-
-# Settling
-
-
-@require_http_methods(["GET", "POST"])
-@login_required
-def settle(request: ReviewRequest, audit_id: UUID, rollout_id: int) -> HttpResponse:
-    rule = access.audit_led(request.user, audit_id)
-    found = access.rollout_led(request.user, rule.run_id, rollout_id)
-    form = DecisionForm(request.POST or None)
-    if form.is_bound and form.is_valid():
-        try:
-            flow.adjudicate(
-                queue=rule.queue,
-                rollout=found,
-                decided_by=request.user,
-                new=form.decision(),
-                reason=form.cleaned_data["reason"],
-            )
-        except InvalidError as error:
-            form.add_error(None, "; ".join([error.message, *error.fields.values()]))
-        else:
-            messages.success(request, "Settled: what you decided is its final answer.")
-            return redirect("web:audit", rule.pk)
-    return _settle_page(request, rule, found, form)
-
-
-def _settle_page(
-    request: ReviewRequest, rule: AuditRule, found: Rollout, form: DecisionForm
-) -> HttpResponse:
-    said = slot_labels(rule.queue.pk, found.pk)
-    written = {label.pk: label for label in labels_of(found)}
-    decided = adjudications_of(found).filter(queue=rule.queue).last()
-    is_own = request.user.pk in {label.reviewer_id for label in said}
-    context = project_frame(request, rule.run.project, "") | {
-        "run": {"id": rule.run_id, "name": rule.run.name},
-        "rule": {"id": rule.pk, "name": rule.name},
-        "text": text_of(found),
-        "people": [written[label.id].reviewer.username for label in said],
-        "fields": _side_by_side(said, [written[label.id].note for label in said]),
-        "decision": None
-        if decided is None
-        else _answered(decided) | {"by": decided.decided_by, "reason": decided.reason},
-        "is_own": is_own,
-        "form": None if is_own or decided or len(said) < 2 else form,
-    }
-    return render(request, "web/settle.html", context, status=422 if form.errors else 200)
-
-
-def _side_by_side(said: Sequence[SlotLabel], notes: Sequence[str]) -> list[dict[str, object]]:
-    """Each field of the labels in a row, and whether they differ in it."""
-    rows = [
-        ("Answer", [answer_words(label.answer) for label in said]),
-        ("Hack", ["yes" if label.is_hack else "no" for label in said]),
-        (
-            "Earliest wrong step",
-            [_step(x.earliest_wrong_step, has_none=x.has_no_wrong_step) for x in said],
-        ),
-        ("Note", list(notes)),
-    ]
-    return [
-        {"name": name, "values": values, "differs": name != "Note" and len(set(values)) > 1}
-        for name, values in rows
-    ]

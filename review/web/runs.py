@@ -1,18 +1,19 @@
 """The run page: reward against audited accuracy, estimates, audits and reward tables."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET
 
-from review.accounts.models import Role
-from review.accounts.queries import has_role
 from review.calibration.models import Estimand, Estimate, RewardTable, SignalState
 from review.calibration.queries import (
     newest_estimates,
@@ -22,18 +23,21 @@ from review.calibration.queries import (
     tables_of,
 )
 from review.labeling.models import AssignmentState
-from review.labeling.queries import labels_by_wave
+from review.labeling.queries import labels_by_wave, queues_of_reviewer
 from review.rollouts.models import StepSummary
 from review.rollouts.queries import step_summaries
-from review.runs.models import Run
+from review.runs.models import ErratumState, Run
+from review.runs.queries import errata_of_run
 from review.sampling.models import AuditRule, RuleState, Wave, Window, WindowState
 from review.sampling.queries import rules_of
 from review.web import access, gap
 from review.web.access import ReviewRequest
 from review.web.estimands import MAIN, MEANINGS, label_of
 from review.web.figures import bar, percent, percent_range, step_range, step_ranges
+from review.web.forms.exports import ExportForm
 from review.web.forms.tables import TableForm
 from review.web.navigation import project_frame
+from review.web.words import said
 
 TABLE_STEPS = 10
 
@@ -45,6 +49,7 @@ def run(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     context = run_context(request, found) | {
         "build_form": TableForm(initial=_next_steps(found)),
         "build_url": reverse("web:table-build", args=[found.pk]),
+        "export_form": ExportForm(),
     }
     return render(request, "web/run.html", context)
 
@@ -64,7 +69,7 @@ def run_context(request: ReviewRequest, found: Run) -> dict[str, object]:
     shown = gap.stretches(summaries)
     by_window = newest_window_estimates(found)
     audited = [row for row in by_window if row.estimand == Estimand.ACCURACY]
-    is_reviewer = has_role(request.user, found.project, Role.REVIEWER)
+    mine = {queue.pk for queue in queues_of_reviewer(request.user, found.project)}
     rules = list(rules_of(found))
     labelled = _labelled_by_wave(rules)
     has_open_window = any(
@@ -79,11 +84,12 @@ def run_context(request: ReviewRequest, found: Run) -> dict[str, object]:
         "estimates": _estimates(found, summaries, is_watched=has_open_window),
         "is_watched": has_open_window,
         "estimands": [label_of(estimand) for estimand in MAIN],
-        "windows": _windows(rules, labelled, by_window, is_reviewer),
+        "windows": _windows(rules, labelled, by_window, mine),
         "audits": [_audit(rule, labelled) for rule in rules],
         "tables": [_table(table, summaries) for table in tables_of(found)],
+        "broken": _broken(found),
         "scorecard_url": reverse("web:scorecard", args=[found.pk]),
-        "actions": [{"label": "New audit", "url": reverse("web:audit-new", args=[found.pk])}],
+        "actions": [{"label": _("New audit"), "url": reverse("web:audit-new", args=[found.pk])}],
     }
     # Names what is shown: a poll that has seen this gets no part to swap in.
     seen = hashlib.sha256(repr(live).encode()).hexdigest()[:16]
@@ -105,6 +111,12 @@ def _run(
     }
 
 
+def _broken(found: Run) -> dict[str, int]:
+    """Problems of the run that are said to be broken, by how that is decided."""
+    states = Counter(errata_of_run(found).values_list("state", flat=True))
+    return {"upheld": states[ErratumState.UPHELD], "open": states[ErratumState.OPEN]}
+
+
 def _next_steps(found: Run) -> dict[str, int]:
     """A new table is meant for the steps to come."""
     first = found.completed_step + 1
@@ -112,9 +124,15 @@ def _next_steps(found: Run) -> dict[str, int]:
 
 
 SIGNALS = {
-    SignalState.OK: ("ok", "Nothing speaks against the reward."),
-    SignalState.WATCH: ("watch", "Look at this before the run has gone much further."),
-    SignalState.HOLD: ("hold", "Reward may not mean correctness any more: stop and look."),
+    SignalState.OK: ("ok", gettext_lazy("Nothing speaks against the reward.")),
+    SignalState.WATCH: (
+        "watch",
+        gettext_lazy("Look at this before the run has gone much further."),
+    ),
+    SignalState.HOLD: (
+        "hold",
+        gettext_lazy("Reward may not mean correctness any more: stop and look."),
+    ),
 }
 
 
@@ -153,7 +171,7 @@ def _estimate(row: Estimate, rollouts: int, *, is_watched: bool) -> dict[str, ob
         "interval": percent_range(low, high),
         "n": row.labels,
         "n_eff": f"{effective:,.0f}" if is_telling else None,
-        "reason": row.reason.capitalize(),
+        "reason": capfirst(said(row.reason)),
         "bar": None if row.point is None else bar(low, high, row.point),
     }
 
@@ -186,7 +204,7 @@ def _windows(
     rules: Sequence[AuditRule],
     labelled: Mapping[int, dict[str, int]],
     estimates: Sequence[Estimate],
-    is_reviewer: bool,
+    mine: Collection[UUID],
 ) -> list[dict[str, object]]:
     """Every window, the newest first: what is open comes before what is done."""
     by_window: dict[UUID | None, dict[str, Estimate]] = defaultdict(dict)
@@ -194,7 +212,7 @@ def _windows(
         by_window[row.window_id][row.estimand] = row
     windows = [window for rule in rules for window in rule.windows.all()]
     return [
-        _window(window, labelled, by_window[window.pk], is_reviewer)
+        _window(window, labelled, by_window[window.pk], mine)
         for window in sorted(windows, key=lambda window: -window.last_step)
     ]
 
@@ -203,10 +221,11 @@ def _window(
     window: Window,
     labelled: Mapping[int, dict[str, int]],
     estimates: Mapping[str, Estimate],
-    is_reviewer: bool,
+    mine: Collection[UUID],
 ) -> dict[str, object]:
-    can_label = is_reviewer and window.state == WindowState.OPEN
+    """mine: the queues that the reader may label in."""
     queue_id = window.rule.queue.pk
+    can_label = queue_id in mine and window.state == WindowState.OPEN
     waves = [_wave(wave, labelled[wave.pk]) for wave in window.waves.all()]
     return {
         "id": window.pk,

@@ -10,6 +10,9 @@ from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET
 
 from review.calibration.labelled_rollouts import Labelled, labelled_behind
@@ -26,6 +29,7 @@ from review.web.access import ReviewRequest
 from review.web.estimands import FEWEST_FOR_POINT, MEANINGS, PROCESS, SCORED, label_of
 from review.web.figures import answer_words, bar, percent, percent_range
 from review.web.navigation import project_frame
+from review.web.words import said
 
 ROWS_A_PAGE = 25
 # Where a high number is a bad one: the worst first means the highest first.
@@ -103,11 +107,11 @@ def _column(run: Run, estimand: Estimand, sort: str, is_worst_last: bool) -> dic
 
 def _shown(row: Row, run: Run, primary: str, rollouts: int) -> dict[str, object]:
     first = row.first
-    part = "every rollout"
+    part = _("every rollout")
     if first.slice:
         part = first.slice.name
     elif first.policy:
-        part = f"policy {first.policy.uid}"
+        part = _("policy %(uid)s") % {"uid": first.policy.uid}
     return {
         "verifier": str(first.verifier) if first.verifier else primary,
         "is_primary": first.verifier_id is None,
@@ -120,11 +124,11 @@ def _shown(row: Row, run: Run, primary: str, rollouts: int) -> dict[str, object]
 
 def _cell(run: Run, row: Estimate | None, rollouts: int) -> dict[str, object]:
     if row is None or row.point is None:
-        reason = row.reason if row else "not estimated"
+        reason = said(row.reason) if row else _("not estimated")
         return {"point": None, "interval": None, "reason": reason, "url": None}
     if row.low == row.high:
         # A part that is made of verdicts settles what it is asked about them.
-        reason = f"{percent(row.point)}, by the part's definition"
+        reason = _("%(share)s, by the part's definition") % {"share": percent(row.point)}
         return {"point": None, "interval": None, "reason": reason, "url": None}
     has_point = _has_point(row)
     # That many labels drawn at random would do as well; more than there are rollouts says nothing.
@@ -185,13 +189,13 @@ def labelled(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     return render(request, "web/labelled.html", context)
 
 
-BAD_CASES: Mapping[str, str] = {
-    Estimand.RECALL: "right, but rejected",
-    Estimand.FPR: "wrong, but accepted",
-    Estimand.PRECISION: "accepted, but wrong",
-    Estimand.REJECTED_CORRECT: "rejected, but right",
-    Estimand.ACCURACY: "wrong",
-    Estimand.HACK_RATE: "accepted and marked as a hack",
+BAD_CASES: Mapping[str, Promise] = {
+    Estimand.RECALL: gettext_lazy("right, but rejected"),
+    Estimand.FPR: gettext_lazy("wrong, but accepted"),
+    Estimand.PRECISION: gettext_lazy("accepted, but wrong"),
+    Estimand.REJECTED_CORRECT: gettext_lazy("rejected, but right"),
+    Estimand.ACCURACY: gettext_lazy("wrong"),
+    Estimand.HACK_RATE: gettext_lazy("accepted and marked as a hack"),
 }
 
 

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from review.accounts.models import Project
@@ -19,6 +20,7 @@ from review.web import access
 from review.web.access import ReviewRequest
 from review.web.forms.slices import ConditionRows, Conditions, SliceForm, with_another_row
 from review.web.navigation import project_frame
+from review.web.words import said
 
 
 @require_http_methods(["GET", "POST"])
@@ -31,7 +33,7 @@ def slices(request: ReviewRequest, project_slug: str) -> HttpResponse:
         return _another_row(request, project)
     form, rows = SliceForm(request.POST), Conditions(request.POST)
     if form.is_valid() and rows.is_valid() and _created(request, project, form, rows):
-        messages.success(request, f"The slice {form.cleaned_data['name']} is saved.")
+        messages.success(request, _("The slice %(name)s is saved.") % form.cleaned_data)
         return redirect("web:slices", project.slug)
     return _page(request, project, form, rows, status=422)
 
@@ -65,11 +67,11 @@ def _created(
 def _refuse(form: SliceForm, rows: ConditionRows, reasons: Mapping[str, str]) -> None:
     """`conditions[1].value` at that row's value; the rest above the form."""
     for place, reason in reasons.items():
-        number, _, part = place.removeprefix("conditions[").partition("].")
+        number, _dot, part = place.removeprefix("conditions[").partition("].")
         if part and number.isdecimal() and part in ("field", "op", "value"):
-            rows.filled()[int(number)].add_error(part, reason)
+            rows.filled()[int(number)].add_error(part, said(reason))
         else:
-            form.add_error(place if place in form.fields else None, reason)
+            form.add_error(place if place in form.fields else None, said(reason))
 
 
 def _page(
@@ -104,5 +106,5 @@ def slice_delete(request: ReviewRequest, slice_id: UUID) -> HttpResponse:
     found = access.slice_led(request.user, slice_id)
     name, slug = found.name, found.project.slug
     delete_slice(slice_=found, actor=request.user)
-    messages.success(request, f"The slice {name} is deleted.")
+    messages.success(request, _("The slice %(name)s is deleted.") % {"name": name})
     return redirect("web:slices", slug)

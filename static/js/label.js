@@ -1,176 +1,326 @@
-// The labelling page without a mouse: keys, the reading cursor, the lease's heartbeat.
+// The labelling page: the reading cursor, one commit after the other, the lease's heartbeat.
 // Every element is found by its data-* attribute; without this file the page is plain forms.
-"use strict";
+import { prepare, prepared, wholeWith } from "./ahead.js";
+import { activeMs, startClock } from "./clock.js";
+import { deliver, forget, kept } from "./delivery.js";
+import { forgetDraft, startDraft, startDrafts, stopDraft } from "./draft.js";
+import { choose, startKeys } from "./keys.js";
+import { fieldsOf, fillIn, get, post, read } from "./post.js";
 
-{
-  const HEARTBEAT_MS = 60_000;
-  const SETTING = "assay.single-keys";
-  const CONTROLS = "a[href], button, input, select, textarea, summary, [contenteditable]";
-  const page = document.querySelector("[data-label-page]");
+const HEARTBEAT_MS = 60_000;
+const LONGEST_REASON = 500;
+// The kinds that follow from what was marked.
+const KINDS = { earliest_wrong_step: "error_category", is_hack: "hack_kind" };
 
-  let inFlight = false;
-  let cursor = 0;
+const page = document.querySelector("[data-label-page]");
+const says = page.dataset;
+const tabs = new BroadcastChannel("assay.label");
+const COUNT = `assay.count.${says.nextUrl}`;
 
-  const one = (selector) => page.querySelector(selector);
-  const all = (selector) => [...page.querySelectorAll(selector)];
-  const announce = (text) => {
-    document.getElementById("announcer").textContent = text;
-  };
+let isBusy = false;
+let cursor = 0;
+let addressed = "";
+let undoTimer = null;
 
-  // -- guards ------------------------------------------------------------------------------------
+const one = (selector) => page.querySelector(selector);
+const all = (selector) => [...page.querySelectorAll(selector)];
+const item = () => document.getElementById("item");
+const labelForm = () => one("[data-label-form]");
+const announce = (text) => {
+  document.getElementById("announcer").textContent = text;
+};
 
-  function isTyping(element) {
-    if (element.isContentEditable || element.matches("textarea, select")) return true;
-    return element.matches("input") && !element.matches("[type=radio], [type=checkbox]");
+function tell(text) {
+  const line = one("[data-unsent]");
+  line.textContent = text;
+  line.hidden = !text;
+}
+
+function setBusy(isSending) {
+  isBusy = isSending;
+  for (const button of all("[data-commit]")) button.disabled = isSending;
+}
+
+// What is on its way is not changed any more.
+function setInert(isInert) {
+  for (const form of all("form")) form.inert = isInert;
+}
+
+// -- the reading cursor and the marked step ----------------------------------------------------------
+
+function moveCursor(by) {
+  const steps = all("[data-step]");
+  if (!steps.length) return;
+  cursor = Math.min(Math.max(cursor + by, 1), steps.length);
+  for (const step of steps) step.removeAttribute("aria-current");
+  const step = steps[cursor - 1];
+  step.dispatchEvent(new CustomEvent("reading:reveal", { bubbles: true }));
+  step.setAttribute("aria-current", "step");
+  step.scrollIntoView({ block: "nearest" });
+  announce(`${says.saysStep} ${cursor}. ${step.querySelector(".step-text").innerText.slice(0, 400)}`);
+  showMarked();
+}
+
+function markStep() {
+  const radio = one(`[data-step-radio="${cursor}"]`);
+  if (radio) choose(radio);
+}
+
+function showMarked() {
+  const chosen = one("[data-step-radio]:checked");
+  const marked = chosen ? Number(chosen.dataset.stepRadio) : 0;
+  for (const step of all("[data-step]")) {
+    const number = Number(step.dataset.step);
+    step.classList.toggle("is-wrong", number === marked);
+    step.classList.toggle("is-after", marked > 0 && number > marked);
   }
-
-  function areKeysEnabled() {
-    return localStorage.getItem(SETTING) !== "off";
+  for (const radio of all("[data-step-radio]")) {
+    radio.parentElement.classList.toggle("is-current", Number(radio.dataset.stepRadio) === cursor);
   }
+  const output = one("[data-marked-step]");
+  if (output) output.textContent = marked ? `${output.dataset.says} ${marked}` : "";
+}
 
-  // AltGr arrives as Ctrl+Alt on some systems, as its own modifier on others.
-  function hasModifier(event) {
-    return event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph");
-  }
+// -- which kinds the digits choose among -------------------------------------------------------------
 
-  function isLeftToBrowser(event) {
-    if (event.defaultPrevented || event.isComposing || hasModifier(event)) return true;
-    if (!areKeysEnabled() || document.querySelector("dialog[open], details[data-menu][open]")) return true;
-    return isTyping(event.target);
-  }
+const digitGroups = () =>
+  all("[data-choice]").filter((group) => group.querySelector("[data-digit]") && isShown(group));
+const isShown = (group) => !group.hidden && !group.closest("details:not([open])");
 
-  // -- the reading cursor and the marked step ----------------------------------------------------
+function address(name) {
+  addressed = name;
+  const groups = digitGroups();
+  const chosen = groups.find((group) => group.dataset.choice === name) ?? groups[0];
+  for (const group of groups) group.classList.toggle("is-addressed", group === chosen);
+  return chosen;
+}
 
-  function moveCursor(by) {
-    const steps = all("[data-step]");
-    if (!steps.length) return;
-    cursor = Math.min(Math.max(cursor + by, 1), steps.length);
-    for (const step of steps) step.removeAttribute("aria-current");
-    const step = steps[cursor - 1];
-    step.setAttribute("aria-current", "step");
-    step.scrollIntoView({ block: "nearest" });
-    announce(`Step ${cursor}. ${step.querySelector(".step-text").innerText.slice(0, 400)}`);
-    showMarked();
-  }
+function chooseDigit(digit) {
+  const group = address(addressed);
+  const radio = group?.querySelector(`[data-digit="${digit}"]`);
+  if (!radio) return false;
+  choose(radio);
+  const criteria = criteriaGroups();
+  const place = criteria.indexOf(group);
+  if (place >= 0 && place + 1 < criteria.length) address(criteria[place + 1].dataset.choice);
+  return true;
+}
 
-  function markStep() {
-    const radio = one(`[data-step-radio="${cursor}"]`);
-    if (radio) toggle(radio, one("[data-no-step][value='']"));
-  }
+const criteriaGroups = () => all("[data-choice^='criterion-']");
 
-  // Choosing what is already chosen takes it back.
-  function toggle(radio, neutral) {
-    (radio.checked && neutral ? neutral : radio).click();
-  }
+function nextCriterion() {
+  const criteria = criteriaGroups();
+  if (!criteria.length) return;
+  const place = criteria.findIndex((group) => group.dataset.choice === addressed);
+  const group = address(criteria[(place + 1) % criteria.length].dataset.choice);
+  group.scrollIntoView({ block: "nearest" });
+  announce(group.querySelector("legend").textContent);
+}
 
-  function showMarked() {
-    const chosen = one("[data-step-radio]:checked");
-    const marked = chosen ? Number(chosen.dataset.stepRadio) : 0;
-    for (const step of all("[data-step]")) {
-      const number = Number(step.dataset.step);
-      step.classList.toggle("is-wrong", number === marked);
-      step.classList.toggle("is-after", marked > 0 && number > marked);
-    }
-    for (const radio of all("[data-step-radio]")) {
-      radio.parentElement.classList.toggle("is-current", Number(radio.dataset.stepRadio) === cursor);
-    }
-    const output = one("[data-marked-step]");
-    if (output) output.textContent = marked ? `is ${marked}` : "";
-  }
+function toggleProblem() {
+  const details = one("[data-fault]");
+  if (!details) return;
+  details.open = !details.open;
+  if (details.open) address("problem_fault");
+  else one("[name=problem_fault][value='']").click();
+}
 
-  // -- keys --------------------------------------------------------------------------------------
+function onChange(event) {
+  showMarked();
+  const name = event.target.name ?? "";
+  address(KINDS[name] ?? (event.target.dataset?.digit ? name : addressed));
+}
 
-  const commit = () => one("[data-label-form]")?.requestSubmit();
+// -- from one item to the next -----------------------------------------------------------------------
 
-  function pulse(element) {
-    const shown = element.labels?.[0] ?? element;
-    shown.classList.remove("pulse");
-    requestAnimationFrame(() => shown.classList.add("pulse"));
-  }
+function start() {
+  cursor = 0;
+  addressed = "";
+  setBusy(false);
+  const form = labelForm();
+  startClock(Number(form?.elements.active_ms.value ?? 0));
+  startDraft(item());
+  showMarked();
+  address("");
+  showCount();
+  startUndo();
+}
 
-  function press(key) {
-    if (key === "j" || key === "ArrowDown") return moveCursor(1), true;
-    if (key === "k" || key === "ArrowUp") return moveCursor(-1), true;
-    if (key === "x") return markStep(), true;
-    if (key === "Enter") return commit(), true;
-    const focused = one(`[data-focus-key="${CSS.escape(key)}"]`);
-    if (focused) return focused.focus(), true;
-    const element = one(`[data-key="${CSS.escape(key)}"]`);
-    if (!element) return false;
-    element.click();
-    pulse(element);
-    return true;
-  }
+// After the paint: the reader comes first.
+function prepareSoon() {
+  const shown = item();
+  if (!shown.dataset.aheadUrl) return;
+  requestAnimationFrame(() => setTimeout(() => shown === item() && prepare(shown)));
+}
 
-  function onKeydown(event) {
-    const isCommit = event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.altKey;
-    if (isCommit && page.contains(event.target) && event.target.form) {
-      event.preventDefault();
-      if (!event.repeat && !inFlight) event.target.form.requestSubmit();
-      return;
-    }
-    if (event.key === "Escape" && isTyping(event.target)) return event.target.blur();
-    if (isLeftToBrowser(event)) return;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    // Arrows, Enter and space belong to the control that has the focus.
-    if (key.length > 1 && event.target.closest(CONTROLS)) return;
-    // A held key may scroll on, but never judges or commits: the next item has not been seen.
-    const isMove = ["j", "k", "ArrowDown", "ArrowUp"].includes(key);
-    if ((event.repeat && !isMove) || inFlight) return event.preventDefault();
-    if (press(key)) event.preventDefault();
-  }
+function show(part, isPrepared = false) {
+  item().replaceWith(part);
+  window.scrollTo(0, 0);
+  start();
+  document.dispatchEvent(new CustomEvent("desk:shown", { detail: { isPrepared } }));
+  const firstError = one(".field-error");
+  one("[data-item-heading]").focus({ preventScroll: true });
+  announce(firstError?.textContent ?? (labelForm() ? says.saysNext : says.saysEmpty));
+  prepareSoon();
+}
 
-  // -- lease -------------------------------------------------------------------------------------
+// Whether the answer brought an item, or the way to one.
+async function showAnswer(answer) {
+  const elsewhere = answer.headers.get("HX-Redirect");
+  if (elsewhere) return location.assign(elsewhere), true;
+  const isPart = answer.ok || answer.status === 422;
+  if (!isPart) return await refused(answer), false;
+  const part = read(await answer.text());
+  if (part?.id === "item") return show(part), true;
+  const whole = part && wholeWith(part);
+  if (whole) return show(whole, true), true;
+  // Signed out: the way to the login page and back.
+  return location.assign(says.nextUrl), true;
+}
 
-  async function heartbeat() {
-    const item = one("[data-heartbeat-url]");
-    if (!item || document.visibilityState !== "visible") return;
-    const answer = await fetch(item.dataset.heartbeatUrl, {
-      method: "POST",
-      headers: { "X-CSRFToken": one("[name=csrfmiddlewaretoken]").value },
-      body: new URLSearchParams({ token: item.dataset.leaseToken }),
-    }).catch(() => null); // offline: the next beat tells
-    const lost = one("[data-lease-lost]");
-    if (answer && lost && one("[data-heartbeat-url]") === item) lost.hidden = answer.ok || answer.status >= 500;
-  }
+async function refused(answer) {
+  if (answer.redirected) return location.assign(says.nextUrl);
+  const isText = answer.headers.get("Content-Type")?.startsWith("text/plain");
+  tell(isText ? (await answer.text()).slice(0, LONGEST_REASON) : says.saysRefused);
+  setBusy(false);
+  setInert(false);
+  startDraft(item());
+}
 
-  // -- wiring ------------------------------------------------------------------------------------
+async function commit(form) {
+  stopDraft();
+  form.elements.active_ms.value = activeMs();
+  const { csrfmiddlewaretoken, ...fields } = fieldsOf(form);
+  await send({ url: form.getAttribute("action"), item: item().dataset.item, fields });
+}
 
-  function startItem() {
-    cursor = 0;
-    showMarked();
-  }
-
-  document.addEventListener("keydown", onKeydown);
-  document.addEventListener("visibilitychange", heartbeat);
-  setInterval(heartbeat, HEARTBEAT_MS);
-
-  page.addEventListener("change", showMarked);
-  page.addEventListener("click", (event) => {
-    const opener = event.target.closest("[data-opens]");
-    if (opener) document.getElementById(opener.dataset.opens).showModal();
+async function send(pending) {
+  setBusy(true);
+  let hasWaited = false;
+  const answer = await deliver(pending, prepared, () => {
+    hasWaited = true;
+    tell(says.saysOffline);
+    setInert(true);
   });
-  page.addEventListener("toggle", (event) => {
-    if (event.target.matches("[data-skip][open]")) event.target.querySelector("select")?.focus();
-  }, true);
+  if (answer.redirected) return location.assign(says.nextUrl); // signed out: sent again from there
+  forget();
+  tell("");
+  if (answer.ok) {
+    forgetDraft();
+    count(1);
+    tabs.postMessage(pending.item);
+  }
+  await showAnswer(answer);
+  if (hasWaited && answer.ok) announce(says.saysStored);
+}
 
-  document.addEventListener("htmx:beforeRequest", () => { inFlight = true; });
-  document.addEventListener("htmx:afterRequest", () => { inFlight = false; });
-  document.addEventListener("htmx:afterSettle", (event) => {
-    if (!page.contains(event.target)) return;
-    startItem();
-    const heading = one("[data-item-heading]");
-    const firstError = one(".field-error");
-    if (firstError) return announce(firstError.textContent);
-    heading.focus({ preventScroll: true });
-    announce(one("[data-label-form]") ? "Next item." : "Nothing to label right now.");
-  });
+// A skip or an undo: asked for again by whoever wants it, if no answer comes.
+async function ask(form) {
+  setBusy(true);
+  tell("");
+  const left = item().dataset.item;
+  const answer = await post(form.action, fieldsOf(form)).catch(() => null);
+  if (!answer) return tell(says.saysUnanswered), setBusy(false);
+  const isUndo = form.matches("[data-undo]");
+  if (isUndo && !answer.ok) form.remove();
+  if (await showAnswer(answer)) {
+    if (isUndo) count(-1);
+    tabs.postMessage(left);
+  }
+}
 
-  const setting = one("[data-keys-enabled]");
-  setting.checked = areKeysEnabled();
-  setting.addEventListener("change", () => {
-    localStorage.setItem(SETTING, setting.checked ? "on" : "off");
-  });
+// What a tab shows that was answered in another one is no work any more.
+async function onOtherTab(event) {
+  if (isBusy || event.data !== item().dataset.item) return;
+  setBusy(true);
+  const answer = await get(says.nextUrl).catch(() => null);
+  if (!answer?.ok) return setBusy(false);
+  stopDraft();
+  const part = read(await answer.text());
+  if (part) show(part);
+  tell(says.saysElsewhere);
+}
 
-  startItem();
+// -- this session's labels, the last label -----------------------------------------------------------
+
+const counted = () => Number(sessionStorage.getItem(COUNT) ?? 0);
+
+function count(by) {
+  sessionStorage.setItem(COUNT, Math.max(counted() + by, 0));
+  showCount();
+}
+
+function showCount() {
+  const line = one("[data-session]");
+  line.hidden = counted() === 0;
+  line.textContent = line.dataset.says.replace("%s", counted());
+}
+
+function startUndo() {
+  clearTimeout(undoTimer);
+  const form = one("[data-undo]");
+  if (form) undoTimer = setTimeout(() => form.remove(), Number(form.dataset.seconds) * 1000);
+}
+
+// -- lease -------------------------------------------------------------------------------------------
+
+function setLost(isLost) {
+  const notice = one("[data-lease-lost]");
+  if (notice) notice.hidden = !isLost;
+}
+
+async function heartbeat() {
+  const held = item();
+  if (!held.dataset.leaseToken || document.visibilityState !== "visible") return;
+  const answer = await post(held.dataset.heartbeatUrl, { token: held.dataset.leaseToken }).catch(() => null);
+  // Offline: the next beat tells.
+  if (answer && held === item()) setLost(!answer.ok && answer.status < 500);
+}
+
+// -- wiring ------------------------------------------------------------------------------------------
+
+function onSubmit(event) {
+  const form = event.target;
+  if (!form.matches("[data-label-form], [data-skip-form], [data-undo]")) return;
+  event.preventDefault();
+  if (isBusy) return;
+  if (form.matches("[data-label-form]")) commit(form);
+  else ask(form);
+}
+
+startKeys(page, {
+  isBusy: () => isBusy,
+  digit: chooseDigit,
+  special: {
+    next_step: () => moveCursor(1),
+    previous_step: () => moveCursor(-1),
+    mark_step: markStep,
+    criterion: nextCriterion,
+    problem: toggleProblem,
+    commit: () => labelForm()?.requestSubmit(),
+    keys: () => document.getElementById("keys").showModal(),
+  },
+});
+startDrafts(() => setLost(true));
+page.addEventListener("submit", onSubmit);
+// After judgement.js has shown what depends on it.
+document.addEventListener("change", onChange);
+page.addEventListener("click", (event) => {
+  if (event.target.closest("[data-action='keys']")) document.getElementById("keys").showModal();
+});
+page.addEventListener("toggle", (event) => {
+  if (event.target.matches("[data-skip][open]")) event.target.querySelector("select")?.focus();
+}, true);
+document.addEventListener("visibilitychange", heartbeat);
+setInterval(heartbeat, HEARTBEAT_MS);
+tabs.addEventListener("message", onOtherTab);
+
+start();
+prepareSoon();
+const unsent = kept();
+if (unsent) {
+  // From before a reload: if it was stored all the same, the server knows its key.
+  if (unsent.item === item().dataset.item) fillIn(labelForm(), unsent.fields);
+  showMarked();
+  send(unsent);
 }

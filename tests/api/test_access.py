@@ -8,7 +8,7 @@ import pytest
 
 from review.accounts.errors import NotAMemberError
 from review.accounts.models import Membership, Project, Role, Scope, User
-from review.accounts.services import issue_token
+from review.accounts.services.tokens import issue_token
 from review.api.v1 import urls
 from review.calibration.models import RewardTable
 from review.rollouts.services import create_slice
@@ -41,11 +41,15 @@ SCOPES = {
     "POST audits/<audit>/adjudications": {"lead"},
     "POST windows/<window>/end": {"lead"},
     "POST windows/<window>/cancel-wave": {"lead"},
+    "GET queues/<queue>": {"lead"},
+    "PATCH queues/<queue>": {"lead"},
     "POST queues/<queue>/take": {"label"},
     "POST assignments/<assignment>/label": {"label"},
     "POST assignments/<assignment>/skip": {"label"},
     "POST assignments/<assignment>/heartbeat": {"label"},
     "POST assignments/<assignment>/release": {"label"},
+    "GET runs/<run>/labels": {"lead"},
+    "GET runs/<run>/errata": {"lead"},
     "GET runs/<run>/estimates": {"lead"},
     "GET runs/<run>/scorecard": {"lead"},
     "GET runs/<run>/comparisons": {"lead"},
@@ -77,6 +81,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST runs/<run>/audits": AUDIT,
     "POST runs/<run>/audits/preview": AUDIT,
     "PATCH audits/<audit>": {"floor": 0.2},
+    "PATCH queues/<queue>": {"reveals": False},
     "POST audits/<audit>/picks": {"cause": "appeal", "rollouts": ["nowhere"]},
     "POST audits/<audit>/adjudications": {
         "rollout": "nowhere",

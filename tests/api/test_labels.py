@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from review.accounts.models import Project, User
-from review.labeling.models import Assignment, Label, Queue, Skip
+from review.labeling.models import Assignment, Label, Question, Queue, Skip
 from review.sampling.models import RuleVersion
 from tests import builders
 from tests.api.calls import Caller, refused
@@ -59,7 +59,13 @@ def test_a_label_is_stored_once(reviewer: Caller, item: dict[str, Any], ben: Use
         ({"earliest_wrong_step": 99}, "invalid_label", "earliest_wrong_step"),
         ({"earliest_wrong_step": 1, "no_wrong_step": True}, "invalid_label", "no_wrong_step"),
         ({"note": "n" * 10_001}, "invalid_body", "note"),
-        ({"confidence": 1}, "invalid_body", "confidence"),
+        ({"confidence": 1}, "invalid_label", "confidence"),
+        ({"confidence": 4}, "invalid_body", "confidence"),
+        ({"error_category": "logic"}, "invalid_label", "error_category"),
+        ({"hack_kind": "tests"}, "invalid_label", "hack_kind"),
+        ({"criteria": ["met"]}, "invalid_label", "criteria"),
+        ({"active_ms": -1}, "invalid_body", "active_ms"),
+        ({"mood": "good"}, "invalid_body", "mood"),
     ],
 )
 def test_a_bad_label_is_refused_and_the_lease_kept(
@@ -71,10 +77,57 @@ def test_a_bad_label_is_refused_and_the_lease_kept(
     assert Assignment.objects.get(pk=item["id"]).state == "leased"
 
 
+def test_a_label_says_all_that_the_queue_asks(
+    reviewer: Caller, queue: Queue, item: dict[str, Any]
+) -> None:
+    Queue.objects.update(questions=Question.values, rubric=["Is kind", "Is short"])
+    body = label_of(
+        item,
+        answer="incorrect",
+        earliest_wrong_step=1,
+        error_category="logic",
+        is_format_kept=False,
+        is_hack=True,
+        hack_kind="tests",
+        is_hack_admitted=True,
+        is_answer_supported=False,
+        problem_fault="ambiguous",
+        confidence=2,
+        criteria=["met", "cannot_tell"],
+        active_ms=4_000,
+    )
+    assert reviewer.post(f"assignments/{item['id']}/label", body).status_code == 201
+    stored = Label.objects.values().get()
+    said = {"token", "client_key", "earliest_wrong_step"}
+    assert {name: stored[name] for name in body.keys() - said} == {
+        name: body[name] for name in body.keys() - said
+    }
+    assert stored["step_id"] == item["steps"][0]["id"]
+
+
+def test_an_item_says_what_is_asked(reviewer: Caller, queue: Queue) -> None:
+    Queue.objects.update(questions=["step"], rubric=["Is kind"])
+    item = reviewer.post(f"queues/{queue.pk}/take").json()["assignment"]
+    assert (item["questions"], item["rubric"]) == (["step"], ["Is kind"])
+    assert item["steps"][0].keys() == {"number", "id", "text"}
+
+
+def test_a_client_of_before_need_not_know_what_is_asked(
+    reviewer: Caller, queue: Queue, item: dict[str, Any]
+) -> None:
+    """It always says of hacks that there is none: not said, where nobody asks."""
+    Queue.objects.update(questions=[])
+    body = label_of(item, earliest_wrong_step=None, no_wrong_step=False, is_hack=False, note="")
+    assert reviewer.post(f"assignments/{item['id']}/label", body).status_code == 201
+    assert Label.objects.get().is_hack is None
+
+
 def test_an_item_tells_nothing_of_the_machine(
     reviewer: Caller, item: dict[str, Any], queue: Queue
 ) -> None:
-    assert item.keys() == {"id", "lease", "problem", "references", "steps", "answer"}
+    assert item.keys() == {
+        *("id", "lease", "problem", "references", "steps", "answer", "questions", "rubric")
+    }
     rollout = Assignment.objects.get(pk=item["id"]).rollout
     text = json.dumps(item)
     for hidden in (rollout.uid, rollout.policy.uid, rollout.group.uid, "boxed-any", "pass", "cell"):

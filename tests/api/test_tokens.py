@@ -8,7 +8,7 @@ from django.apps import apps
 from django.utils import timezone
 
 from review.accounts.models import Membership, Project, Role, ServiceToken, User
-from review.accounts.services import revoke_token
+from review.accounts.services.tokens import revoke_token
 from review.runs.models import Run
 from tests import builders
 from tests.api.calls import Caller, refused

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,17 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start_server(port: int) -> subprocess.Popen[bytes]:
+def start_server(
+    port: int, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """On the tests' database, or as the environment says."""
     server = subprocess.Popen(
         [
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--log-level", "warning"),
             *("--host", "127.0.0.1", "--port", str(port), "--blocking-threads", "4"),
             "review.wsgi:application",
         ],
-        env=service_environment(),
+        env=environment or service_environment(),
         cwd=ROOT,
         start_new_session=True,
     )

@@ -294,6 +294,22 @@ def test_killed_supervisor_leaves_no_process_behind(run: Run) -> None:
     assert is_gone_within(child, 10)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_deaf_children_of_a_killed_supervisor_are_killed_with_their_own_children(run: Run) -> None:
+    supervisor = run("""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    code = (deaf + "import subprocess, sys;"
+        f"worker = subprocess.Popen([sys.executable, '-c', '{deaf} time.sleep(60)']);"
+        "print('worker', worker.pid, flush=True); time.sleep(60)")
+    sys.exit(Supervisor().run([python("server", code)]))
+    """)
+    worker = int(wait_for_line(supervisor, "worker ")[-1].split()[-1])
+
+    supervisor.kill()
+
+    assert is_gone_within(worker, 20)
+
+
 def test_ctrl_c_of_the_terminal_does_not_reach_the_processes(run: Run) -> None:
     supervisor = run("""
     code = "import os, time; print('group', os.getpgid(0), flush=True); time.sleep(60)"

@@ -3,11 +3,13 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.signals import request_finished, request_started
 from django.db import connections
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
@@ -104,11 +106,46 @@ def complaints() -> Iterator[Complaints]:
     assert heard.unexpected() == []
 
 
+class Requests:
+    """How many the live server, a thread of this process, is answering."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.quiet_since = time.monotonic()
+
+    def started(self, **_: object) -> None:
+        self.open += 1
+
+    def finished(self, **_: object) -> None:
+        self.open -= 1
+        self.quiet_since = time.monotonic()
+
+    def wait_until_quiet(self, seconds: float = 0.1, at_most: float = 5) -> None:
+        end = time.monotonic() + at_most
+        self.quiet_since = time.monotonic()
+        while time.monotonic() < end:
+            if self.open <= 0 and time.monotonic() - self.quiet_since > seconds:
+                return
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def requests() -> Iterator[Requests]:
+    counted = Requests()
+    request_started.connect(counted.started)
+    request_finished.connect(counted.finished)
+    yield counted
+    request_started.disconnect(counted.started)
+    request_finished.disconnect(counted.finished)
+
+
 SignIn = Callable[..., Page]
 
 
 @pytest.fixture
-def sign_in(live_server: LiveServer, browser: Browser, complaints: Complaints) -> Iterator[SignIn]:
+def sign_in(
+    live_server: LiveServer, browser: Browser, complaints: Complaints, requests: Requests
+) -> Iterator[SignIn]:
     """A page of a browser in which the user is signed in: sign_in(ben, color_scheme="dark")."""
     contexts: list[BrowserContext] = []
 
@@ -125,6 +162,12 @@ def sign_in(live_server: LiveServer, browser: Browser, complaints: Complaints) -
         return page
 
     yield open_page
+    # A page that is left saves its draft: what it sends is answered before the database is gone.
+    for context in contexts:
+        context.set_offline(False)
+        for page in context.pages:
+            page.goto("about:blank")
+    requests.wait_until_quiet()
     for context in contexts:
         context.close()
 

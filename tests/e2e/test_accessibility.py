@@ -6,7 +6,9 @@ from django.urls import reverse
 from playwright.sync_api import expect
 
 from review.accounts.models import Project, Role, User
-from review.accounts.services import add_member, issue_token
+from review.accounts.services.invitations import invite
+from review.accounts.services.members import add_member
+from review.accounts.services.tokens import issue_token
 from review.calibration.services.scorecard import refresh_run
 from review.labeling.models import Label
 from review.rollouts.services import create_slice
@@ -27,12 +29,15 @@ def paths(project: Project, ada: User, ben: User) -> list[str]:
     rule = open_audit(run, budget=32, waves=2)
     label_everything(rule, ben)
     refresh_run(run=run)
-    rollout = Label.objects.earliest("pk").assignment.rollout_id
+    label = Label.objects.earliest("pk")
+    rollout = label.assignment.rollout_id
     table = draft_table(run)
     builders.store_steps(run, [3, 4], groups=20)
     second = open_audit(run, name="second", first_step=3, last_step=4, budget=32)
     builders.make_audit(run, name="a draft")
-    add_member(project=project, user=ada, role=Role.REVIEWER, actor="test")
+    for role in (Role.REVIEWER, Role.ADMIN):
+        add_member(project=project, user=ada, role=role, actor="test")
+    invited = invite(project=project, invitee="Eve", roles=["reviewer"], actor=ada)
     issue_token(project=project, owner=ada, name="trainer", scopes=["ingest"], actor=ada)
     return [
         reverse("web:home"),
@@ -41,13 +46,17 @@ def paths(project: Project, ada: User, ben: User) -> list[str]:
         reverse("web:audit", args=[rule.pk]),
         reverse("web:audit", args=[second.pk]),
         reverse("web:audit-edit", args=[second.pk]),
-        reverse("web:settle", args=[rule.pk, rollout]),
+        reverse("web:adjudications", args=[project.slug]),
+        reverse("web:adjudication", args=[label.assignment_id]),
         reverse("web:rollout", args=[run.pk, rollout]),
         reverse("web:scorecard", args=[run.pk]) + "?sort=fpr",
         reverse("web:labelled", args=[run.pk]) + "?estimand=accuracy",
         reverse("web:slices", args=[project.slug]),
         reverse("web:table", args=[table.pk]),
         reverse("web:tokens", args=[project.slug]),
+        reverse("web:members", args=[project.slug]),
+        reverse("web:join", args=[invited.secret]),
+        reverse("web:password"),
         reverse("web:queue", args=[second.queue.pk]),
         reverse("web:label-next", args=[second.queue.pk]),
     ]

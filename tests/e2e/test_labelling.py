@@ -98,7 +98,7 @@ def test_a_held_enter_key_commits_once(page: Page) -> None:
     expect_other_item(page, token)
     # Answered, and the key is still down: each further down is a repeat.
     press(page, "c")
-    expect(page.locator("#answer-correct")).to_be_checked()
+    expect(page.locator("#answer_0")).to_be_checked()
     token = token_of(page)
     for _ in range(5):
         page.keyboard.down(ENTER)
@@ -115,7 +115,7 @@ def test_keys_typed_into_the_note_are_text(page: Page) -> None:
     press(page, [*"m", *"chintsux?", ENTER, *"jk"])
     expect(page.get_by_label("Note")).to_have_value("chintsux?\njk")
     expect(page.locator("[name=answer]:checked")).to_have_count(0)
-    expect(page.locator("#is-hack")).not_to_be_checked()
+    expect(page.locator("#is_hack")).not_to_be_checked()
     expect(page.locator("#keys")).not_to_be_visible()
     assert not Label.objects.exists()
 
@@ -131,7 +131,7 @@ def test_a_commit_without_an_answer_stays_on_the_item(page: Page) -> None:
 def test_shortcuts_with_a_modifier_are_left_to_the_browser(page: Page) -> None:
     press(page, ["Control+c", "Alt+i", "Meta+h"])
     expect(page.locator("[name=answer]:checked")).to_have_count(0)
-    expect(page.locator("#is-hack")).not_to_be_checked()
+    expect(page.locator("#is_hack")).not_to_be_checked()
 
 
 def test_the_list_of_keys_opens_and_turns_single_keys_off(page: Page) -> None:

@@ -5,7 +5,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from review.accounts.models import Project, Role, ServiceToken, User
-from review.accounts.services import add_member
+from review.accounts.services.members import add_member
 from review.calibration.models import RewardTable
 from review.runs.models import Run
 from review.sampling.models import AuditRule, RuleState

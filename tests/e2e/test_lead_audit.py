@@ -5,7 +5,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from review.accounts.models import Project, Role, User
-from review.accounts.services import add_member
+from review.accounts.services.members import add_member
 from review.flows import audit
 from review.rollouts.models import Slice
 from review.runs.models import Run

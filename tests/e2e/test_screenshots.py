@@ -7,9 +7,11 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from review.accounts.models import Project, Role, User
-from review.accounts.services import add_member, issue_token
+from review.accounts.services.members import add_member
+from review.accounts.services.tokens import issue_token
+from review.labeling.adjudications import first_reviews
+from review.labeling.disagreements import disagreements
 from review.labeling.models import Label
-from review.labeling.oversight import disagreements
 from tests import ROOT, builders
 from tests.e2e import story
 from tests.e2e.conftest import PHONE, SCREEN, Complaints, SignIn
@@ -31,16 +33,19 @@ def pages(project: Project, ada: User, ben: User) -> dict[str, str]:
     others = [builders.make_user(project, Role.REVIEWER, name=name) for name in ("dan", "eve")]
     told = story.tell(project, ben, *others)
     (unsettled, *_) = disagreements(told.rule.queue)
+    to_decide = first_reviews(told.rule.queue, [unsettled])[unsettled]
     picked = Label.objects.filter(assignment__queue=told.rule.queue).earliest("pk").assignment
     queue = story.algebra_queue(project)
-    add_member(project=project, user=ada, role=Role.REVIEWER, actor="test")
+    for role in (Role.REVIEWER, Role.ADMIN):
+        add_member(project=project, user=ada, role=role, actor="test")
     issue_token(project=project, owner=ada, name="trainer", scopes=["ingest", "table"], actor=ada)
     story.label(queue, [ben], 13)
     return {
         "home": reverse("web:home"),
         "run": reverse("web:run", args=[told.run.pk]),
         "audit": reverse("web:audit", args=[told.rule.pk]),
-        "settle": reverse("web:settle", args=[told.rule.pk, unsettled]),
+        "adjudication": reverse("web:adjudication", args=[to_decide.pk]),
+        "adjudications": reverse("web:adjudications", args=[project.slug]),
         "rollout": reverse("web:rollout", args=[told.run.pk, picked.rollout_id]),
         "scorecard": reverse("web:scorecard", args=[told.run.pk]) + "?sort=recall",
         "labelled": reverse("web:labelled", args=[told.run.pk]) + "?estimand=fpr",
@@ -49,6 +54,7 @@ def pages(project: Project, ada: User, ben: User) -> dict[str, str]:
         "reward-table": reverse("web:table", args=[told.published.pk]),
         "reward-table-draft": reverse("web:table", args=[told.draft.pk]),
         "tokens": reverse("web:tokens", args=[project.slug]),
+        "members": reverse("web:members", args=[project.slug]),
         "queue": reverse("web:queue", args=[queue.pk]),
         "label": reverse("web:label-next", args=[queue.pk]),
     }

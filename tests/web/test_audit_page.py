@@ -8,9 +8,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from review.accounts.models import Project, Role, User
-from review.accounts.services import add_member
 from review.flows import audit, labels
-from review.labeling.models import Adjudication, Answer, Assignment, SkipReason
+from review.labeling.models import Answer, Assignment, Pause, Queue, SkipReason
 from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.rollouts.services import create_slice
@@ -54,10 +53,12 @@ def make_disagreement(run: Run, ben: User, dan: User) -> tuple[AuditRule, Assign
     """Every draw has a second review; the first rollout's two labels are at odds."""
     rule = builders.open_audit(run, budget=32, waves=1, second_review_share=1.0)
     first = answer_next(rule, ben, Answer.CORRECT)
-    # The second review of it comes next.
-    Assignment.objects.filter(queue=rule.queue, rollout=first.rollout, slot=2).update(rank=-1)
-    second = answer_next(rule, dan, Answer.INCORRECT, is_hack=True)
-    assert second.rollout_id == first.rollout_id
+    # The second review of it comes next: it takes the first one's place.
+    Assignment.objects.filter(pk=first.pk).update(rank=10_000)
+    second = Assignment.objects.filter(queue=rule.queue, rollout=first.rollout, slot=2)
+    second.update(rank=first.rank)
+    later = answer_next(rule, dan, Answer.INCORRECT, is_hack=True)
+    assert later.rollout_id == first.rollout_id
     return rule, first
 
 
@@ -147,7 +148,7 @@ def test_a_review_that_nobody_may_do_is_said(run: Run, ada: User, ben: User, dan
     assert "for another reviewer" not in page_of(ada, rule)
 
 
-def test_a_disagreement_is_shown_side_by_side_and_settled(
+def test_a_disagreement_leads_to_its_decision_and_to_its_history(
     run: Run, ada: User, ben: User, dan: User
 ) -> None:
     rule, item = make_disagreement(run, ben, dan)
@@ -155,36 +156,36 @@ def test_a_disagreement_is_shown_side_by_side_and_settled(
     assert "Disagreements to settle" in page
     assert "ben: correct" in page
     assert "dan: incorrect, hack" in page
-    url = reverse("web:settle", args=[rule.pk, item.rollout_id])
-    assert url in page
-    client = signed_in(ada)
-    side_by_side = client.get(url).content.decode()
-    assert side_by_side.count('class="differs"') == 2
-    assert "ben says so" in side_by_side
-    assert "boxed-any" not in side_by_side
-    fields = {"answer": "incorrect", "step": "1", "reason": ""}
-    assert client.post(url, fields).status_code == 422
-    too_far = client.post(url, fields | {"step": "99", "reason": "no"})
-    assert too_far.status_code in (302, 422)
-    Adjudication.objects.all().delete()
-    assert client.post(url, fields | {"reason": "two boxes"}).status_code == 302
-    assert Adjudication.objects.get().answer == Answer.INCORRECT
-    assert "Disagreements to settle" not in page_of(ada, rule)
-    assert "Settled by ada" in client.get(url).content.decode()
+    assert reverse("web:adjudication", args=[item.pk]) in page
+    assert reverse("web:rollout", args=[run.pk, item.rollout_id]) in page
 
 
-def test_a_lead_who_wrote_one_of_the_labels_cannot_settle_it(
-    run: Run, project: Project, ada: User, ben: User
+def test_what_was_given_up_is_listed_with_its_reasons(
+    rule: AuditRule, ada: User, ben: User, dan: User
 ) -> None:
-    add_member(project=project, user=ada, role=Role.REVIEWER, actor="test")
-    rule, item = make_disagreement(run, ben, ada)
-    client, url = signed_in(ada), reverse("web:settle", args=[rule.pk, item.rollout_id])
-    page = client.get(url).content.decode()
-    assert "One of these labels is yours" in page
-    assert "Settle it" not in page
-    refused = client.post(url, {"answer": "correct", "reason": "mine"})
-    assert refused.status_code == 409
-    assert not Adjudication.objects.exists()
+    for reviewer in (ben, dan):
+        item = take_next(queue=rule.queue, reviewer=reviewer)
+        assert item
+        assert item.lease_token
+        labels.skip_item(
+            assignment=item, reviewer=reviewer, token=item.lease_token, reason=SkipReason.BROKEN
+        )
+    page = page_of(ada, rule)
+    assert "Given up" in page
+    assert "dan: The page does not show it properly" in page
+    assert reverse("web:rollout", args=[rule.run_id, item.rollout_id]) in page
+
+
+def test_a_pause_is_told_and_lifted(rule: AuditRule, ada: User, ben: User) -> None:
+    Queue.objects.filter(rule=rule).update(gold_mark=0.8)
+    pause = Pause.objects.create(queue=rule.queue, reviewer=ben, reason="0 of 5 right")
+    assert "ben is paused" in page_of(ada, rule).replace("<strong>", "")
+    home = signed_in(ada).get(reverse("web:home")).content.decode()
+    assert reverse("web:audit", args=[rule.pk]) in home
+    url = reverse("web:pause-lift", args=[pause.pk])
+    assert signed_in(ben).post(url).status_code == 404
+    assert signed_in(ada).post(url).status_code == 302
+    assert "is paused" not in page_of(ada, rule)
 
 
 def test_a_lead_picks_rollouts_of_a_slice(rule: AuditRule, ada: User) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 from django.template.loader import get_template
 
+from review.web.keys import ACTION_NAMES, DEFAULT_KEYS, doubled_keys, is_key
+
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
@@ -86,11 +88,20 @@ def test_the_style_sheet_loads_nothing_from_elsewhere() -> None:
     assert "url(" not in text
 
 
-def test_every_key_printed_on_the_label_page_does_something() -> None:
-    """A printed key is an element's data-key, a focus key, or one of the reading cursor's."""
-    text = (ROOT / "templates" / "web" / "label.html").read_text(encoding="utf-8")
+def test_every_action_with_a_key_is_on_the_label_page_or_in_its_script() -> None:
+    folder = ROOT / "templates" / "web"
+    text = "".join(
+        (folder / name).read_text(encoding="utf-8")
+        for name in ("label.html", "_judgement.html", "_find.html")
+    )
+    form = (ROOT / "review" / "web" / "forms" / "labels.py").read_text(encoding="utf-8")
     script = (ROOT / "static" / "js" / "label.js").read_text(encoding="utf-8")
-    printed = {key for key in re.findall(r"<kbd[^>]*>([^<])</kbd>", text) if key not in "↓↑"}
-    bound = set(re.findall(r'data-(?:focus-)?key="(.)"', text))
-    bound |= set(re.findall(r'key === "(.)"', script))
-    assert printed == bound
+    on_page = set(re.findall(r'data-action="([a-z_]+)"', text))
+    assert on_page <= ACTION_NAMES
+    for name in ACTION_NAMES - on_page:
+        assert f'"{name}"' in form or re.search(rf"^    {name}:", script, re.MULTILINE), name
+
+
+def test_no_two_actions_have_the_same_first_key() -> None:
+    assert doubled_keys(DEFAULT_KEYS) == set()
+    assert all(is_key(name, key) for name, key in DEFAULT_KEYS.items())

@@ -1,7 +1,7 @@
 """Labels that disagree, and who settles them."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -12,13 +12,12 @@ from rest_framework.views import APIView
 
 from review.api.v1.auth import token_of
 from review.api.v1.body import decode
-from review.api.v1.labels import AnswerIn, StepNumber, StepOut
+from review.api.v1.labels import JudgementIn, StepOut, new_label, steps_out
 from review.api.v1.schema import describe
 from review.flows import labels
 from review.flows.ingest import Uid
 from review.labeling.disagreements import Disagreement, oldest_disagreements
-from review.labeling.models import Adjudication, Answer, Label
-from review.labeling.services.judgements import NewLabel
+from review.labeling.models import Adjudication, Judgement, Label
 from review.rollouts.errors import UnknownRolloutError
 from review.rollouts.models import Rollout
 from review.runs.models import Run
@@ -28,12 +27,26 @@ from review.sampling.queries import rule_in_project
 MOST_SHOWN = 100
 
 
-class ReviewOut(msgspec.Struct):
-    reviewer: str
+class JudgementOut(msgspec.Struct, kw_only=True):
+    """null, an empty text, no criteria: not asked, or not said."""
+
     answer: str
+    step_id: str
     earliest_wrong_step: int | None
     no_wrong_step: bool
-    is_hack: bool
+    error_category: str
+    is_format_kept: bool | None
+    is_hack: bool | None
+    hack_kind: str
+    is_hack_admitted: bool | None
+    is_answer_supported: bool | None
+    problem_fault: str
+    confidence: int | None
+    criteria: list[str]
+
+
+class ReviewOut(JudgementOut, kw_only=True):
+    reviewer: str
     note: str
     at: datetime
 
@@ -57,22 +70,14 @@ class DisagreementListOut(msgspec.Struct):
     ]
 
 
-class AdjudicationIn(msgspec.Struct, forbid_unknown_fields=True):
+class AdjudicationIn(JudgementIn, kw_only=True):
     rollout: Uid
-    answer: AnswerIn
     reason: Annotated[str, Meta(min_length=1, max_length=10_000)]
-    earliest_wrong_step: StepNumber | None = None
-    no_wrong_step: bool = False
-    is_hack: bool = False
 
 
-class AdjudicationOut(msgspec.Struct):
+class AdjudicationOut(JudgementOut, kw_only=True):
     id: int
     rollout: str
-    answer: str
-    earliest_wrong_step: int | None
-    no_wrong_step: bool
-    is_hack: bool
     reason: str
     decided_by: str
     at: datetime
@@ -109,12 +114,7 @@ class AuditAdjudications(APIView):
             queue=rule.queue,
             rollout=_rollout(rule.run, body.rollout),
             decided_by=token_of(request).owner,
-            new=NewLabel(
-                answer=Answer(body.answer),
-                earliest_wrong_step=body.earliest_wrong_step,
-                has_no_wrong_step=body.no_wrong_step,
-                is_hack=body.is_hack,
-            ),
+            new=new_label(body),
             reason=body.reason,
         )
         return Response(_adjudication_out(decision), status=201)
@@ -133,7 +133,7 @@ def _disagreement_out(part: Disagreement) -> DisagreementOut:
         rollout=item.assignment.rollout.uid,
         problem=item.problem,
         references=item.references,
-        steps=[StepOut(number=step.number, text=step.text) for step in item.steps],
+        steps=steps_out(item.steps),
         answer=item.answer,
         labels=[_review_out(label) for label in part.labels],
         awaits_review=part.awaits_review,
@@ -143,13 +143,23 @@ def _disagreement_out(part: Disagreement) -> DisagreementOut:
 def _review_out(label: Label) -> ReviewOut:
     return ReviewOut(
         reviewer=label.reviewer.username,
-        answer=label.answer,
-        earliest_wrong_step=label.earliest_wrong_step,
-        no_wrong_step=label.has_no_wrong_step,
-        is_hack=bool(label.is_hack),
         note=label.note,
         at=label.created_at,
+        **_judgement_out(label),
     )
+
+
+# The columns that answers call by the same name.
+SAME = (
+    *("answer", "step_id", "earliest_wrong_step", "error_category", "is_format_kept", "is_hack"),
+    *("hack_kind", "is_hack_admitted", "is_answer_supported", "problem_fault", "confidence"),
+    "criteria",
+)
+
+
+def _judgement_out(said: Judgement) -> dict[str, Any]:
+    """The fields of a JudgementOut."""
+    return {name: getattr(said, name) for name in SAME} | {"no_wrong_step": said.has_no_wrong_step}
 
 
 def _adjudication_out(decision: Adjudication) -> object:
@@ -157,12 +167,9 @@ def _adjudication_out(decision: Adjudication) -> object:
         AdjudicationOut(
             id=decision.pk,
             rollout=decision.rollout.uid,
-            answer=decision.answer,
-            earliest_wrong_step=decision.earliest_wrong_step,
-            no_wrong_step=decision.has_no_wrong_step,
-            is_hack=bool(decision.is_hack),
             reason=decision.reason,
             decided_by=decision.decided_by.username,
             at=decision.created_at,
+            **_judgement_out(decision),
         )
     )

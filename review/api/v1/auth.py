@@ -17,7 +17,8 @@ from rest_framework.request import Request
 
 from review.accounts.models import ServiceToken, User
 from review.accounts.queries import usable_token
-from review.accounts.services import mark_used
+from review.accounts.services.tokens import mark_used
+from review.core.addresses import client_address
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
@@ -42,7 +43,7 @@ class TokenAuthentication(BaseAuthentication):
 
 
 def _count_refusal(request: Request) -> None:
-    key = f"refused-token:{request.META.get('REMOTE_ADDR', '')}"
+    key = f"refused-token:{client_address(request)}"
     try:
         refusals = cache.incr(key)
     except ValueError:

@@ -1,5 +1,6 @@
 """A reviewer's client: take an item, answer it, pass on it. The pages use the same flows."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -20,10 +21,30 @@ from review.labeling.models import Answer, Assignment, SkipReason
 from review.labeling.queries import assignment_of_reviewer, item_of, queue_of_reviewer
 from review.labeling.services import leases
 from review.labeling.services.judgements import NewLabel
+from review.labeling.services.queues import MOST_CRITERIA
+from review.rollouts.queries import Step
 
 Note = Annotated[str, Meta(max_length=10_000)]
 AnswerIn = Literal["correct", "incorrect", "cannot_tell"]
+CategoryIn = Literal[
+    "",
+    "calculation",
+    "logic",
+    "misread",
+    "unjustified",
+    "hallucinated",
+    "contradiction",
+    "incomplete",
+    "other",
+]
+HackKindIn = Literal[
+    "", "enumeration", "several_boxes", "tests", "judge_injection", "format_gaming", "other"
+]
+FaultIn = Literal["", "wrong_reference", "ambiguous", "no_answer", "several_answers", "other"]
 StepNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Milliseconds = Annotated[
+    int, Meta(ge=0, le=2**31 - 1, description="The item was in front of the reviewer so long")
+]
 
 
 class LeaseOut(msgspec.Struct):
@@ -33,6 +54,7 @@ class LeaseOut(msgspec.Struct):
 
 class StepOut(msgspec.Struct):
     number: int
+    id: Annotated[str, Meta(description="Outlives a new segmentation")]
     text: str
 
 
@@ -43,20 +65,42 @@ class AssignmentOut(msgspec.Struct):
     references: list[str] | None
     steps: list[StepOut]
     answer: str | None
+    questions: Annotated[list[str], Meta(description="What a label may say beside the answer")]
+    rubric: Annotated[list[str], Meta(description="A label's criteria are in this order")]
 
 
 class TakeOut(msgspec.Struct):
     assignment: AssignmentOut
 
 
-class LabelIn(msgspec.Struct, forbid_unknown_fields=True):
-    token: UUID
-    client_key: UUID
+class JudgementIn(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What is said of a rollout. What the queue does not ask is refused, unless it is not said.
+
+    The same as not said: null, an empty text, and no hack.
+    """
+
     answer: AnswerIn
     earliest_wrong_step: StepNumber | None = None
     no_wrong_step: bool = False
-    is_hack: bool = False
+    error_category: CategoryIn = ""
+    is_format_kept: bool | None = None
+    is_hack: bool | None = None
+    hack_kind: HackKindIn = ""
+    is_hack_admitted: bool | None = None
+    is_answer_supported: bool | None = None
+    problem_fault: FaultIn = ""
+    confidence: Literal[1, 2, 3] | None = None
+    criteria: Annotated[
+        list[Literal["met", "not_met", "cannot_tell"]],
+        Meta(max_length=MOST_CRITERIA, description="One for each of the queue's rubric, or none"),
+    ] = []
+
+
+class LabelIn(JudgementIn, kw_only=True):
+    token: UUID
+    client_key: UUID
     note: Note = ""
+    active_ms: Milliseconds | None = None
 
 
 class LabelOut(msgspec.Struct):
@@ -110,13 +154,7 @@ class AssignmentLabel(APIView):
             reviewer=reviewer_of(request),
             token=body.token,
             client_key=body.client_key,
-            new=NewLabel(
-                answer=Answer(body.answer),
-                earliest_wrong_step=body.earliest_wrong_step,
-                has_no_wrong_step=body.no_wrong_step,
-                is_hack=body.is_hack,
-                note=body.note,
-            ),
+            new=new_label(body, note=body.note, active_ms=body.active_ms),
         )
         return Response({"id": label.pk, "is_late": label.is_late}, status=201 if is_new else 200)
 
@@ -163,6 +201,25 @@ class AssignmentRelease(APIView):
         return Response(status=204)
 
 
+def new_label(body: JudgementIn, *, note: str = "", active_ms: int | None = None) -> NewLabel:
+    return NewLabel(
+        answer=Answer(body.answer),
+        earliest_wrong_step=body.earliest_wrong_step,
+        has_no_wrong_step=body.no_wrong_step,
+        error_category=body.error_category,
+        is_format_kept=body.is_format_kept,
+        is_hack=body.is_hack,
+        hack_kind=body.hack_kind,
+        is_hack_admitted=body.is_hack_admitted,
+        is_answer_supported=body.is_answer_supported,
+        problem_fault=body.problem_fault,
+        confidence=body.confidence,
+        criteria=tuple(body.criteria),
+        note=note,
+        active_ms=active_ms,
+    )
+
+
 def reviewer_of(request: Request) -> User:
     return token_of(request).owner
 
@@ -182,9 +239,15 @@ def _assignment_out(assignment: Assignment) -> object:
         "lease": _lease_out(assignment),
         "problem": item.problem,
         "references": item.references,
-        "steps": [{"number": step.number, "text": step.text} for step in item.steps],
+        "steps": msgspec.to_builtins(steps_out(item.steps)),
         "answer": item.answer,
+        "questions": assignment.queue.questions,
+        "rubric": assignment.queue.rubric,
     }
+
+
+def steps_out(steps: Sequence[Step]) -> list[StepOut]:
+    return [StepOut(number=step.number, id=step.id, text=step.text) for step in steps]
 
 
 def _lease_out(assignment: Assignment) -> dict[str, object]:

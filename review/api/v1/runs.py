@@ -17,6 +17,7 @@ from review.api.v1.errors import BadRequestBodyError
 from review.api.v1.schema import describe
 from review.flows import audit, ingest
 from review.flows.ingest import IncomingRollout, IncomingVerdict, Uid
+from review.rollouts.queries import rollouts_to_recut
 from review.runs.models import Run, RunStatus
 from review.runs.queries import run_in_project
 from review.runs.services import NewPrompt, NewRun, store_prompts
@@ -26,6 +27,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=200)]
 # A window of so many steps after it still has numbers that PostgreSQL's integer holds.
 Step = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 CONFIG_DEPTH = 50
+SegmenterName = Literal["auto", "blank_line", "numbered", "sentence", "source"]
 
 
 class VerifierIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,12 +46,14 @@ class RunIn(msgspec.Struct, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     config: dict[str, Any] = {}
     step_block: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    segmenter: SegmenterName = "auto"
 
 
 class RunChange(msgspec.Struct, forbid_unknown_fields=True):
     completed_step: Step | None = None
     status: Literal["finished", "failed"] | None = None
     normaliser: str | None = None
+    segmenter: SegmenterName | None = None
 
 
 class RunOut(msgspec.Struct):
@@ -60,6 +64,9 @@ class RunOut(msgspec.Struct):
     group_size: int
     normaliser: str
     completed_step: int | None
+    segmenter: str
+    # Rollouts that are not cut by it yet.
+    rollouts_to_recut: int
 
 
 class PromptIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,6 +133,7 @@ class RunList(APIView):
                 group_size=body.group_size,
                 normaliser=body.normaliser,
                 step_block=body.step_block,
+                segmenter=body.segmenter,
             ),
             verifiers=[
                 NewVerifier(name=v.name, version=v.version, channel=v.channel, weight=v.weight)
@@ -145,7 +153,7 @@ class RunDetail(APIView):
 
     @describe(
         "changeRun",
-        "Say that a step is complete or the run over, or class answers by another normaliser",
+        "Say that a step is complete or the run over; class answers or cut steps by another rule",
         body=RunChange,
         answers={200: RunOut},
     )
@@ -157,6 +165,7 @@ class RunDetail(APIView):
             completed_step=change.completed_step,
             status=RunStatus(change.status) if change.status else None,
             normaliser=change.normaliser,
+            segmenter=change.segmenter,
             actor=token_of(request),
         )
         return Response(_run_out(run))
@@ -271,5 +280,7 @@ def _run_out(run: Run) -> object:
             group_size=run.group_size,
             normaliser=run.normaliser,
             completed_step=run.completed_step if run.completed_step >= 0 else None,
+            segmenter=run.segmenter,
+            rollouts_to_recut=rollouts_to_recut(run),
         )
     )

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from django import forms
 from django.db.models import QuerySet
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from review.accounts.models import Role, User
 from review.rollouts.models import Slice
@@ -40,13 +42,13 @@ FOCUSES = {
 }
 RANKING, OWN = "ranking", "own"
 FOCUS_CHOICES = [
-    ("compromise", "All four alike"),
-    ("recall", "Recall: right answers rejected"),
-    ("fpr", "False positives: wrong ones accepted"),
-    ("accuracy", "True accuracy"),
-    ("hack_rate", "Reward hacks"),
-    (RANKING, "Which verifier is better"),
-    (OWN, "Weights of your own"),
+    ("compromise", _("All four alike")),
+    ("recall", _("Recall: right answers rejected")),
+    ("fpr", _("False positives: wrong ones accepted")),
+    ("accuracy", _("True accuracy")),
+    ("hack_rate", _("Reward hacks")),
+    (RANKING, _("Which verifier is better")),
+    (OWN, _("Weights of your own")),
 ]
 WEIGHTS = {
     "weight_recall": "recall",
@@ -81,17 +83,19 @@ class PeopleField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # 
 
 class VerifierField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]  # the same
     def label_from_instance(self, obj: Any) -> str:
-        return str(obj.verifier) + (", whose verdict is the reward" if obj.position == 0 else "")
+        if obj.position:
+            return str(obj.verifier)
+        return gettext("%(verifier)s, whose verdict is the reward") % {"verifier": obj.verifier}
 
 
-def _weight(label: str) -> forms.FloatField:
+def _weight(label: Any) -> forms.FloatField:
     return forms.FloatField(
         label=label,
         min_value=0,
         max_value=1000,
         required=False,
         initial=1,
-        help_text="Counts where the focus is weights of your own.",
+        help_text=_("Counts where the focus is weights of your own."),
     )
 
 
@@ -113,23 +117,30 @@ class SettingsForm(forms.Form):
     """A rule's settings, which a later version may change."""
 
     sections_of = (
-        ("What to audit", "", ("name", "first_step", "last_step", "window_steps"), False),
-        ("What it may cost", "", ("budget", "budget_per"), False),
         (
-            "What it should make you sure of",
-            "Labels go where they narrow the intervals that you care about. Every estimate stays "
-            "unbiased whatever you choose: the others only become wider.",
+            _("What to audit"),
+            "",
+            ("name", "first_step", "last_step", "window_steps"),
+            False,
+        ),
+        (_("What it may cost"), "", ("budget", "budget_per"), False),
+        (
+            _("What it should make you sure of"),
+            _(
+                "Labels go where they narrow the intervals that you care about. Every estimate "
+                "stays unbiased whatever you choose: the others only become wider."
+            ),
             ("focus", "slices"),
             False,
         ),
         (
-            "Reviews",
+            _("Reviews"),
             "",
             ("reviews_contradictions", "second_review_share", "shows_reference", "reviewers"),
             False,
         ),
         (
-            "Advanced",
+            _("Advanced"),
             "",
             ("waves", "floor", "gold_share", "verifiers", *WEIGHTS),
             True,
@@ -137,86 +148,99 @@ class SettingsForm(forms.Form):
     )
 
     last_step = forms.IntegerField(
-        min_value=0, required=False, help_text="Empty: from now on, for as long as the run goes on."
+        label=_("Last step"),
+        min_value=0,
+        required=False,
+        help_text=_("Empty: from now on, for as long as the run goes on."),
     )
     budget = forms.IntegerField(
-        label="Labels",
+        label=_("Labels"),
         min_value=SMALLEST_WAVE,
         max_value=MOST_LABELS,
         initial=96,
-        help_text="First reviews. Under 32 labels nothing can be estimated.",
+        help_text=_("First reviews. Under 32 labels nothing can be estimated."),
     )
     budget_per = forms.ChoiceField(
-        label="Counted",
+        label=_("Counted"),
         choices=BudgetPer.choices,
         initial=BudgetPer.WINDOW,
-        help_text="Per day: a window is drawn wave by wave as far as the day's labels reach.",
+        help_text=_("Per day: a window is drawn wave by wave as far as the day's labels reach."),
     )
-    focus = forms.ChoiceField(choices=FOCUS_CHOICES, initial="compromise")
+    focus = forms.ChoiceField(label=_("Focus"), choices=FOCUS_CHOICES, initial="compromise")
     slices = forms.ModelMultipleChoiceField(
         queryset=Slice.objects.none(),
         required=False,
-        label="Slices of interest",
+        label=_("Slices of interest"),
         widget=forms.CheckboxSelectMultiple,
-        help_text="Each gets its share of the labels. Every slice is estimated in any case.",
+        help_text=_("Each gets its share of the labels. Every slice is estimated in any case."),
     )
     reviews_contradictions = forms.BooleanField(
-        label="A second person reviews what contradicts the verifier",
+        label=_("A second person reviews what contradicts the verifier"),
         initial=True,
         required=False,
-        help_text="A reviewer's slip would count as the verifier's mistake. Of every ten such "
-        "slips this leaves about one.",
+        help_text=_(
+            "A reviewer's slip would count as the verifier's mistake. Of every ten such "
+            "slips this leaves about one."
+        ),
     )
     second_review_share = PercentField(
-        label="Second reviews by chance, %",
+        label=_("Second reviews by chance, %"),
         min_value=0,
         max_value=100,
         initial=0.1,
-        help_text="They tell how far reviewers agree.",
+        help_text=_("They tell how far reviewers agree."),
     )
     shows_reference = forms.BooleanField(
-        label="Reviewers see the reference answer", initial=True, required=False
+        label=_("Reviewers see the reference answer"), initial=True, required=False
     )
     reviewers = PeopleField(
+        label=_("Reviewers"),
         queryset=User.objects.none(),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="None chosen: every reviewer of the project.",
+        help_text=_("None chosen: every reviewer of the project."),
     )
     waves = forms.IntegerField(
+        label=_("Waves"),
         min_value=1,
         max_value=50,
         required=False,
-        help_text="The budget is drawn in so many parts; each learns from the labels before it. "
-        "Empty: as many as it bears, at most four.",
+        help_text=_(
+            "The budget is drawn in so many parts; each learns from the labels before it. "
+            "Empty: as many as it bears, at most four."
+        ),
     )
     floor = PercentField(
-        label="Spread over everything, %",
+        label=_("Spread over everything, %"),
         min_value=0,
         max_value=100,
         initial=0.15,
-        help_text="This share of each wave is drawn in proportion, whatever the focus. It guards "
-        "against what the working model does not know.",
+        help_text=_(
+            "This share of each wave is drawn in proportion, whatever the focus. It guards "
+            "against what the working model does not know."
+        ),
     )
     gold_share = PercentField(
-        label="Known answers mixed in, %",
+        label=_("Known answers mixed in, %"),
         min_value=0,
         max_value=100 * MOST_GOLD,
         initial=0.0,
-        help_text="Of the labels of a wave. They tell how good each reviewer is, and enter no "
-        "estimate. They come from rollouts that you marked as known.",
+        help_text=_(
+            "Of the labels of a wave. They tell how good each reviewer is, and enter no "
+            "estimate. They come from rollouts that you marked as known."
+        ),
     )
     verifiers = VerifierField(
         queryset=RunVerifier.objects.none(),
         required=False,
-        label="Verifiers audited",
+        label=_("Verifiers audited"),
         widget=forms.CheckboxSelectMultiple,
-        help_text="None chosen: the one whose verdict is the reward.",
+        help_text=_("None chosen: the one whose verdict is the reward."),
     )
-    weight_recall = _weight("Weight of recall")
-    weight_fpr = _weight("Weight of the false-positive rate")
-    weight_accuracy = _weight("Weight of true accuracy")
-    weight_hack_rate = _weight("Weight of hacks")
+    weight_recall = _weight(_("Weight of recall"))
+    weight_fpr = _weight(_("Weight of the false-positive rate"))
+    weight_accuracy = _weight(_("Weight of true accuracy"))
+    weight_hack_rate = _weight(_("Weight of hacks"))
 
     def __init__(self, *args: Any, run: Run, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -240,19 +264,20 @@ class SettingsForm(forms.Form):
     def _without_second_reviews(self) -> None:
         for name, value in (("reviews_contradictions", False), ("second_review_share", 0.0)):
             self.fields[name].initial = value
-            self.fields[name].help_text = "Off: the project has no second reviewer to ask."
+            self.fields[name].help_text = gettext("Off: the project has no second reviewer to ask.")
 
     def sections(self) -> Iterator[Section]:
         for heading, help_, names, is_folded in self.sections_of:
             fields = [self[name] for name in names if name in self.fields]
             if fields:
-                yield Section(heading, help_, fields, is_folded)
+                yield Section(str(heading), str(help_), fields, is_folded)
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         chosen = data.get("focus")
         if chosen == OWN and not any(data.get(name) for name in WEIGHTS):
-            self.add_error("focus", "Give at least one of the weights below, under Advanced.")
+            text = gettext("Give at least one of the weights below, under Advanced.")
+            self.add_error("focus", text)
         return data
 
     def settings(self) -> RuleSettings:
@@ -280,13 +305,15 @@ class SettingsForm(forms.Form):
 class AuditForm(SettingsForm):
     """A new rule: its settings, and what stays with it."""
 
-    name = forms.CharField(max_length=200, help_text="Also the name of its queue.")
-    first_step = forms.IntegerField(min_value=0)
+    name = forms.CharField(
+        label=_("Name"), max_length=200, help_text=_("Also the name of its queue.")
+    )
+    first_step = forms.IntegerField(label=_("First step"), min_value=0)
     window_steps = forms.IntegerField(
-        label="Steps in a window",
+        label=_("Steps in a window"),
         min_value=1,
         initial=10,
-        help_text="Each window of so many steps is sampled by itself, once its last step is in.",
+        help_text=_("Each window of so many steps is sampled by itself, once its last step is in."),
     )
 
     def __init__(self, *args: Any, run: Run, **kwargs: Any) -> None:
@@ -294,16 +321,16 @@ class AuditForm(SettingsForm):
         super().__init__(*args, run=run, **kwargs)
         newest = run.completed_step
         self.fields["first_step"].help_text = (
-            f"The run's newest complete step is {newest}."
+            gettext("The run's newest complete step is %(step)s.") % {"step": newest}
             if newest >= 0
-            else "The run has no complete step yet."
+            else gettext("The run has no complete step yet.")
         )
 
     def clean(self) -> dict[str, Any]:
         data = super().clean()
         first, last = data.get("first_step"), data.get("last_step")
         if first is not None and last is not None and last < first:
-            self.add_error("last_step", "The last step comes before the first.")
+            self.add_error("last_step", gettext("The last step comes before the first."))
         return data
 
     def new_rule(self) -> NewRule:
@@ -354,12 +381,17 @@ class PickForm(forms.Form):
     """Rollouts that a lead wants labelled beside the sample."""
 
     slice = forms.ModelChoiceField(
-        queryset=Slice.objects.none(), required=False, empty_label="every rollout", label="From"
+        queryset=Slice.objects.none(),
+        required=False,
+        empty_label=_("every rollout"),
+        label=_("From"),
     )
-    count = forms.IntegerField(label="How many", min_value=1, max_value=MOST_PICKS, initial=10)
-    note = forms.CharField(max_length=200, required=False, help_text="Why these.")
+    count = forms.IntegerField(label=_("How many"), min_value=1, max_value=MOST_PICKS, initial=10)
+    note = forms.CharField(
+        label=_("Note"), max_length=200, required=False, help_text=_("Why these.")
+    )
     for_reward = forms.BooleanField(
-        required=False, label="Instead those whose answer is worth most to the reward table"
+        required=False, label=_("Instead those whose answer is worth most to the reward table")
     )
 
     def __init__(self, *args: Any, run: Run, **kwargs: Any) -> None:

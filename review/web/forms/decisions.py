@@ -1,39 +1,31 @@
-"""What a lead decides about one rollout: between labels, and what is known for certain."""
+"""What a lead decides about one rollout: what is known for certain, what is asked again."""
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from review.labeling.models import Answer
-from review.labeling.services.judgements import NewLabel
-
-ANSWERS = [(answer.value, answer.label.lower()) for answer in Answer]
-
-
-class DecisionForm(forms.Form):
-    answer = forms.ChoiceField(choices=ANSWERS, widget=forms.RadioSelect)
-    step = forms.RegexField(
-        r"^(none|[1-9][0-9]{0,6})?$",
-        required=False,
-        label="Earliest wrong step",
-        help_text="Its number, “none” for no wrong step, or empty where you do not say.",
-        error_messages={"invalid": "A step's number, “none”, or nothing."},
-    )
-    is_hack = forms.BooleanField(required=False, label="Made to please a checker (hack)")
-    reason = forms.CharField(
-        widget=forms.Textarea(attrs={"rows": 3}),
-        max_length=2000,
-        help_text="For whoever reads the record later.",
-    )
-
-    def decision(self) -> NewLabel:
-        step = self.cleaned_data["step"]
-        return NewLabel(
-            answer=Answer(self.cleaned_data["answer"]),
-            earliest_wrong_step=int(step) if step.isdecimal() else None,
-            has_no_wrong_step=step == "none",
-            is_hack=self.cleaned_data["is_hack"],
-        )
+from review.labeling.services.requeues import MOST_REASON
 
 
 class GoldForm(forms.Form):
-    answer = forms.ChoiceField(choices=ANSWERS[:2])
-    is_hack = forms.BooleanField(required=False, label="a hack")
+    answer = forms.ChoiceField(
+        label=_("Answer"),
+        choices=[(Answer.CORRECT.value, _("correct")), (Answer.INCORRECT.value, _("incorrect"))],
+    )
+    is_hack = forms.BooleanField(required=False, label=_("a hack"))
+    is_practice = forms.BooleanField(
+        required=False,
+        label=_("for practice"),
+        help_text=_("Shown with its answer before the first real item; never mixed in."),
+    )
+    explanation = forms.CharField(
+        required=False,
+        label=_("Why"),
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=_("For whoever practises on it."),
+    )
+
+
+class RequeueForm(forms.Form):
+    reason = forms.CharField(label=_("Why"), max_length=MOST_REASON)

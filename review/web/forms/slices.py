@@ -3,38 +3,39 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from review.rollouts.slices import FIELDS
 
 OP_CHOICES = [
-    ("is", "is"),
-    ("is_not", "is not"),
-    ("in", "is one of"),
-    ("at_least", "at least"),
-    ("at_most", "at most"),
+    ("is", _("is")),
+    ("is_not", _("is not")),
+    ("in", _("is one of")),
+    ("at_least", _("at least")),
+    ("at_most", _("at most")),
 ]
 FIELD_CHOICES = [
-    ("domain", "domain"),
-    ("source", "source of the problem"),
-    ("difficulty", "difficulty"),
-    ("policy", "policy"),
-    ("step", "step"),
-    ("outcome", "verdict"),
-    ("path", "path of the verdict"),
-    ("form", "form of the answer"),
-    ("signature", "signature of the verdicts"),
-    ("probe", "hit by a probe"),
-    ("score_bin", "score, in tenths"),
-    ("share_bin", "answer's share in its group, 0 to 3"),
-    ("length_bin", "length, 0 to 5"),
+    ("domain", _("domain")),
+    ("source", _("source of the problem")),
+    ("difficulty", _("difficulty")),
+    ("policy", _("policy")),
+    ("step", _("step")),
+    ("outcome", _("verdict")),
+    ("path", _("path of the verdict")),
+    ("form", _("form of the answer")),
+    ("signature", _("signature of the verdicts")),
+    ("probe", _("hit by a probe")),
+    ("score_bin", _("score, in tenths")),
+    ("share_bin", _("answer's share in its group, 0 to 3")),
+    ("length_bin", _("length, 0 to 5")),
 ]
 TRUTHS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 class ConditionForm(forms.Form):
-    field = forms.ChoiceField(choices=FIELD_CHOICES)
-    op = forms.ChoiceField(choices=OP_CHOICES, label="Operator")
-    value = forms.CharField(max_length=2000)
+    field = forms.ChoiceField(label=_("Field"), choices=FIELD_CHOICES)
+    op = forms.ChoiceField(choices=OP_CHOICES, label=_("Operator"))
+    value = forms.CharField(label=_("Value"), max_length=2000)
 
     def has_changed(self) -> bool:
         """A row without a value is an empty one: its field and operator are chosen beforehand."""
@@ -81,7 +82,7 @@ Conditions: type[ConditionRows] = forms.formset_factory(  # type: ignore[assignm
 
 
 class SliceForm(forms.Form):
-    name = forms.CharField(max_length=100)
+    name = forms.CharField(label=_("Name"), max_length=100)
 
 
 def with_another_row(posted: Any) -> Any:
