@@ -15,7 +15,7 @@ html := find templates -name '*.html'
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
-	fix loop bench-coverage bench-draw bench-evouna screenshots browser openapi
+	fix loop bench-coverage bench-draw bench-evouna bench-queue bench-desk bench-ingest bench-render screenshots browser openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,8 +88,20 @@ bench-coverage: .venv/dev.stamp ## do intervals hold what they promise? REPLICAT
 bench-draw: .venv/dev.stamp ## do previews, draws and estimates grow with the frame? 1 against 10 million
 	$(python) -m tests.bench.draw
 
+bench-render: .venv/dev.stamp ## do all real completions render, in time and with their formulas?
+	$(python) -m tests.bench.render
+
+bench-ingest: .venv/dev.stamp ## a million rows imported, against a raw COPY of them; labels out
+	$(python) -m tests.bench.ingest
+
 bench-evouna: .venv/dev.stamp ## REPLICATES=1000 audits of EVOUNA through the services, against the truth
 	$(python) -m tests.bench.evouna --replicates $(REPLICATES)
+
+bench-desk: .venv/dev.stamp browser ## from a commit to the next rollout painted, while 7 others label
+	$(python) -m tests.bench.desk
+
+bench-queue: .venv/dev.stamp ## take and commit with 1,000 to 1,000,000 open items, and a race for them
+	$(python) -m tests.bench.queue
 
 screenshots: .venv/dev.stamp browser ## pictures of the main pages, in shots/
 	$(python) -m pytest tests/e2e -m screenshots
