@@ -16,7 +16,7 @@ from review.accounts.models import Project
 from review.calibration.errors import NoRewardTableError
 from review.calibration.models import AnswersUsed, Estimate, RefreshRequest, RewardTable, Signal
 from review.core.errors import MissingError
-from review.labeling.models import Answer, Question
+from review.labeling.models import Answer, Question, SettledClass
 from review.labeling.queries import FinalAnswer, final_answers, questions_of
 from review.runs.models import Run
 from review.sampling.models import Draw, Pick, Wave, WaveCell, Window
@@ -181,7 +181,8 @@ def _items(
 def settled_answers(run: Run, windows: Sequence[Window]) -> dict[str, dict[str, float]]:
     """By prompt uid and answer class, 1 or 0: what labels say of the class's members, if one thing.
 
-    Derived labels: they pay rollouts, and are in no estimate.
+    Derived labels: they pay rollouts, and are in no estimate. A class once found mixed pays nobody,
+    whatever is said of members that came later.
     """
     decided = {pk: said for (_, pk), said in final_answers(windows).items() if said.is_decided}
     members = run.rollouts.filter(pk__in=decided, answer_class__isnull=False)
@@ -189,8 +190,10 @@ def settled_answers(run: Run, windows: Sequence[Window]) -> dict[str, dict[str, 
     for pk, prompt, name in members.values_list("pk", "group__prompt__uid", "answer_class"):
         answers[prompt, name or ""].add(CORRECT[decided[pk].answer])
     settled: dict[str, dict[str, float]] = defaultdict(dict)
+    mixed = SettledClass.objects.filter(run=run, mixed_at__isnull=False)
+    unpaid = set(mixed.values_list("prompt__uid", "answer_class"))
     for (prompt, name), said in sorted(answers.items()):
-        if len(said) == 1:
+        if len(said) == 1 and (prompt, name) not in unpaid:
             settled[prompt][name] = said.pop()
     return dict(settled)
 

@@ -12,9 +12,12 @@ from review.sampling.models import PickCause, RuleState, Window, WindowState
 from review.sampling.queries import pickable
 
 
-@transaction.atomic
 def settle_class(*, prompt: Prompt, answer_class: str) -> None:
-    """A label of one of its members came or went."""
+    """A label of one of its members came or went.
+
+    The second look comes after the settlement's commit: a pick waits for the rule and the queue,
+    which nobody does who holds a prompt or has opened items.
+    """
     settled = classes.settle_class(prompt=prompt, answer_class=answer_class)
     if settled is None:
         return
@@ -26,9 +29,12 @@ def settle_class(*, prompt: Prompt, answer_class: str) -> None:
 
 
 def _look_twice(settled: SettledClass) -> None:
-    """One member more for a reviewer, by chance: so many of the derived labels are checked."""
+    """One member more for a reviewer, by chance: so many of the derived labels are checked.
+
+    In audits that review twice at all; the others get the labels of their budget and no more.
+    """
     rule = settled.label.assignment.queue.rule
-    if rule.state != RuleState.ACTIVE:
+    if rule.state != RuleState.ACTIVE or not rule.current.has_second_reviews:
         return
     for window in rule.windows.filter(state=WindowState.OPEN):
         members = _unlabelled(settled, window)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
@@ -143,7 +144,7 @@ def case_of(queue: Queue, rollout: Rollout) -> Case:
         labels=labels,
         objected={label.pk for label in objected},
         decision=decision,
-        basis=_basis(labels, decision),
+        basis=_basis(rollout, labels, decision),
     )
 
 
@@ -176,7 +177,9 @@ def _is_open_objection(label: Label, decision: Adjudication | None) -> bool:
     return decision is None or decision.created_at < objection.created_at
 
 
-def _basis(labels: Sequence[Label], decision: Adjudication | None) -> str:
+def _basis(rollout: Rollout, labels: Sequence[Label], decision: Adjudication | None) -> str:
+    """With the steps too: once they are cut anew, a number that was read means another one."""
     objections = [label.objection.pk for label in labels if hasattr(label, "objection")]
-    parts = ([label.pk for label in labels], [decision.pk] if decision else [], objections)
+    steps = sha256(str(rollout.steps).encode()).hexdigest()[:12]
+    parts = ([label.pk for label in labels], [decision.pk] if decision else [], objections, [steps])
     return "-".join(".".join(map(str, part)) for part in parts)

@@ -172,18 +172,49 @@ def _progress(queues: QuerySet[Queue]) -> dict[UUID, QueueProgress]:
         assignments__state=AssignmentState.LEASED,
         assignments__lease_expires_at__gt=timezone.now(),
     )
+    told = _just_called_for(queues)
+    is_shown = ~Q(assignments__in=told) if told else Q()
     rows = queues.values_list("pk").annotate(
-        total=Count("assignments", filter=~Q(assignments__state=AssignmentState.WITHDRAWN)),
-        done=Count("assignments", filter=Q(assignments__state__in=ANSWERED)),
-        skipped=Count("assignments", filter=Q(assignments__state=AssignmentState.SKIPPED)),
-        leased=Count("assignments", filter=is_held),
+        total=Count(
+            "assignments", filter=~Q(assignments__state=AssignmentState.WITHDRAWN) & is_shown
+        ),
+        done=Count("assignments", filter=Q(assignments__state__in=ANSWERED) & is_shown),
+        skipped=Count(
+            "assignments", filter=Q(assignments__state=AssignmentState.SKIPPED) & is_shown
+        ),
+        leased=Count("assignments", filter=is_held & is_shown),
     )
     return {pk: QueueProgress(*counts) for pk, *counts in rows}
 
 
+# More labels are not given while one of them can be taken back.
+NEWEST_FOR_UNDO = 1000
+
+
+def _just_called_for(queues: QuerySet[Queue]) -> list[UUID]:
+    """Reviews called for by labels that can still be taken back.
+
+    Were they counted, a queue that grows would tell a label's writer that it contradicts the
+    verdict, while they can still change it.
+    """
+    newest = Label.objects.order_by("-pk").values("pk")[:NEWEST_FOR_UNDO]
+    since = timezone.now() - timedelta(seconds=UNDO_SECONDS)
+    labelled = Label.objects.filter(pk__in=newest, created_at__gt=since)
+    rows = Assignment.objects.filter(
+        queue__in=queues,
+        rollout__in=labelled.values("assignment__rollout"),
+        cause__in=(Cause.CONTRADICTION, Cause.TIE_BREAK),
+    )
+    return list(rows.values_list("pk", flat=True))
+
+
 def is_labelled(queue: Queue) -> bool:
-    """Whether anybody has answered an item of the queue: what it asks is fixed then."""
-    return Label.objects.filter(assignment__queue=queue).exists()
+    """Whether an item of the queue is answered: what it asks is fixed then.
+
+    Also by an answer class, which is an answer to what the queue asked.
+    """
+    settled = Assignment.objects.filter(queue=queue, state=AssignmentState.SETTLED)
+    return Label.objects.filter(assignment__queue=queue).exists() or settled.exists()
 
 
 def labels_by(user: User, queue: Queue) -> int:

@@ -1,9 +1,11 @@
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from django.db import transaction
+import msgspec
+from django.db import connection, transaction
 from django.utils import timezone
 
 from review.accounts.models import Project
@@ -120,30 +122,30 @@ def end_run(*, run: Run, status: RunStatus, actor: object) -> Run:
 @transaction.atomic
 def store_prompts(*, run: Run, prompts: Sequence[NewPrompt]) -> None:
     """Store each prompt once; with one that is stored differently the whole batch is refused."""
-    Prompt.objects.bulk_create(
-        [
-            Prompt(
-                run=run,
-                uid=new.uid,
-                text=new.text,
-                references=new.references,
-                domain=new.domain,
-                source=new.source,
-                licence=new.licence,
-                released_on=new.released_on,
-                split=new.split,
-                difficulty=new.difficulty,
-            )
-            # In one order for all writers: two batches at once never wait for each other in a ring.
-            for new in sorted(prompts, key=lambda new: new.uid)
-        ],
-        ignore_conflicts=True,
-    )
-    stored = prompts_by_uid(run, (new.uid for new in prompts), with_texts=True)
+    with connection.cursor() as cursor:
+        cursor.execute(STORE_PROMPTS, [run.pk, msgspec.json.encode(prompts).decode()])
+        is_new = Counter(uid for (uid,) in cursor.fetchall())
+    is_new.subtract(new.uid for new in prompts)
+    # Those that were there before, or stand twice in the batch.
+    known = prompts_by_uid(run, (uid for uid, left in is_new.items() if left), with_texts=True)
     for position, new in enumerate(prompts):
-        kept = stored[new.uid]
+        kept = known.get(new.uid, new)
         if (kept.text, kept.references, kept.domain) != (new.text, new.references, new.domain):
             raise PromptConflictError(fields={f"prompts[{position}].uid": "is taken"})
+
+
+# In one order for all writers: two batches at once never wait for each other in a ring.
+STORE_PROMPTS = """
+INSERT INTO runs_prompt (run_id, uid, text, "references", domain, source, licence, released_on,
+    split, difficulty, created_at)
+SELECT %s, new.uid, new.text, ARRAY(SELECT jsonb_array_elements_text(new."references")), new.domain,
+    new.source, new.licence, new.released_on, new.split, new.difficulty, now()
+FROM jsonb_to_recordset(%s) AS new (uid text, text text, "references" jsonb, domain text,
+    source text, licence text, released_on date, split text, difficulty smallint)
+ORDER BY new.uid
+ON CONFLICT (run_id, uid) DO NOTHING
+RETURNING uid
+"""
 
 
 def policies_by_uid(*, run: Run, uids: set[str]) -> dict[str, Policy]:

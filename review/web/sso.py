@@ -72,7 +72,8 @@ def callback(request: HttpRequest) -> HttpResponse:
             request, claims_options=CLAIMS, claims_cls=SignedIDToken
         )
         claims = token["userinfo"]
-    except FAILURES:
+    except (*FAILURES, KeyError):
+        # A KeyError: there is no ID token in the answer.
         return _failed(request)
     user = person_of(issuer=claims["iss"], subject=claims["sub"], called=_name(claims))
     target = request.session.pop(NEXT, "")

@@ -3,8 +3,7 @@
 All on the product's own tables, with their indexes and constraints.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
 import psycopg
@@ -71,14 +70,6 @@ def connect() -> psycopg.Connection:
     settings = connection.get_connection_params()
     names = ("host", "port", "user", "dbname")
     return psycopg.connect(**{name: settings[name] for name in names if settings.get(name)})
-
-
-@contextmanager
-def rolled_back(database: psycopg.Connection) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        database.rollback()
 
 
 OWN_PICK = NEXT_SQL.format(column="id", condition=OPEN) + " FOR UPDATE SKIP LOCKED"

@@ -48,24 +48,27 @@ class Outcome:
 
 
 class Clients:
-    """What the clients know of leases. A token that its client lets go of is dead from then on."""
+    """What the clients know of leases: whose they are, and which of them were let go of."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[UUID, set[UUID]] = defaultdict(set)
+        self._held: dict[UUID, dict[UUID, User]] = defaultdict(dict)
         self._let_go: set[UUID] = set()
         self.doubled = 0
         self.acknowledged: set[tuple[UUID, UUID]] = set()
 
-    def served(self, item: Assignment) -> None:
+    def served(self, item: Assignment, reviewer: User) -> None:
         token = token_of(item)
         with self._lock:
             if token not in self._let_go:
-                self.doubled += bool(self._held[item.pk] - self._let_go - {token})
-                self._held[item.pk].add(token)
+                held = self._held[item.pk]
+                self.doubled += any(
+                    owner != reviewer and other not in self._let_go for other, owner in held.items()
+                )
+                held[token] = reviewer
 
     def let_go(self, item: Assignment) -> None:
-        """To be said before it is done."""
+        """To be said before it is done; or after a commit, since what is done is served to none."""
         with self._lock:
             self._let_go.add(token_of(item))
 
@@ -83,9 +86,10 @@ def race(queue: Queue, reviewers: Sequence[User], *, threads: int, seed: int = 0
     """Every thread takes and commits until it finds nothing; some reviewers have two of them."""
     clients = Clients()
     with killed_connections(seed, threads) as kills, ThreadPoolExecutor(threads) as pool:
+        people = [reviewers[i % len(reviewers)] for i in range(threads)]
         done = [
-            pool.submit(_in_thread, _answer_all, queue, reviewers[i % len(reviewers)], clients, i)
-            for i in range(threads)
+            pool.submit(_in_thread, _answer_all, queue, person, clients, seed, people.count(person))
+            for seed, person in enumerate(people)
         ]
         for future in done:
             future.result()
@@ -100,10 +104,11 @@ def _in_thread(work: Callable[..., None], *arguments: object) -> None:
         connections.close_all()
 
 
-def _answer_all(queue: Queue, reviewer: User, clients: Clients, seed: int) -> None:
+def _answer_all(queue: Queue, reviewer: User, clients: Clients, seed: int, tabs: int) -> None:
     chance = random.Random(seed)
     while item := persist(lambda: leases.take_next(queue=queue, reviewer=reviewer)):
-        clients.served(item)
+        clients.served(item, reviewer)
+        time.sleep(chance.uniform(0, 0.02))
         what = chance.random()
         if what < 0.05:
             _expire(item, clients)
@@ -114,7 +119,8 @@ def _answer_all(queue: Queue, reviewer: User, clients: Clients, seed: int) -> No
             _release(item, reviewer, clients)
             continue
         _commit(item, reviewer, clients, times=chance.choice([1, 1, 1, 2]))
-        if what > 0.98:
+        # It gives back what the reviewer's other tab holds, which that cannot know.
+        if what > 0.98 and tabs == 1:
             _undo(queue, reviewer, clients)
 
 
@@ -138,9 +144,7 @@ def _release(item: Assignment, reviewer: User, clients: Clients) -> None:
 
 
 def _commit(item: Assignment, reviewer: User, clients: Clients, *, times: int) -> None:
-    token = token_of(item)
-    clients.let_go(item)
-    key = uuid4()
+    token, key = token_of(item), uuid4()
     for _ in range(times):
         label, _ = persist(
             lambda: labels.commit_label(
@@ -149,6 +153,7 @@ def _commit(item: Assignment, reviewer: User, clients: Clients, *, times: int) -
         )
         assert label.client_key == key
         clients.acknowledge(item, key)
+    clients.let_go(item)
 
 
 def _undo(queue: Queue, reviewer: User, clients: Clients) -> None:
@@ -156,7 +161,7 @@ def _undo(queue: Queue, reviewer: User, clients: Clients) -> None:
         item = persist(lambda: labels.retract_label(queue=queue, reviewer=reviewer))
     except UndoRefusedError:
         return
-    clients.served(item)
+    clients.served(item, reviewer)
 
 
 def _sweep(queue: Queue, reviewers: Sequence[User], clients: Clients) -> None:

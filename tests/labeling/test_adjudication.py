@@ -23,6 +23,7 @@ from review.labeling.models import (
 from review.labeling.queries import final_answers
 from review.labeling.services.judgements import NewLabel
 from review.rollouts.models import Rollout
+from review.rollouts.services import set_steps
 from tests import builders
 from tests.labeling import items
 from tests.labeling.test_races import at_once
@@ -180,6 +181,17 @@ def test_a_decision_on_what_has_changed_meanwhile_is_refused(
     with pytest.raises(StaleDecisionError):
         decide(queue, found, kim, basis=seen)
     assert not Adjudication.objects.exists()
+
+
+def test_steps_cut_anew_refuse_a_decision_about_the_old_ones(
+    queue: Queue, ben: User, eve: User, kim: User
+) -> None:
+    found = _disagree(queue, ben, eve)
+    seen = case_of(queue, found).basis
+    message, start, end = found.steps[0]
+    set_steps(steps={found.pk: [[message, start, start + 1], [message, start + 1, end]]})
+    with pytest.raises(StaleDecisionError):
+        decide(queue, found, kim, basis=seen)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,5 +1,7 @@
 """What is said of one answer counts for those that gave the same one."""
 
+from dataclasses import replace
+
 import pytest
 
 from review.accounts.models import Project, Role, User
@@ -7,10 +9,12 @@ from review.calibration.models import RewardRule
 from review.calibration.queries import settled_answers
 from review.calibration.services.tables import build_table
 from review.flows import audit, classes, ingest, labels
+from review.labeling.errors import QueueInUseError
 from review.labeling.models import Answer, Assignment, AssignmentState, Queue, SettledClass
 from review.labeling.queries import final_answers, has_pending, progress_of
 from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
+from review.labeling.services.queues import change_queue, settings_of
 from review.rollouts.models import Rollout
 from review.runs.models import Prompt, Run
 from review.sampling.models import AuditRule, PickCause, Wave
@@ -38,7 +42,7 @@ def correctness_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch, *, check_share: float
 ) -> AuditRule:
     monkeypatch.setattr("review.labeling.services.classes.CHECK_SHARE", check_share)
-    rule = builders.make_audit(run, budget=32, waves=1)
+    rule = builders.make_audit(run, budget=32, waves=1, reviews_contradictions=check_share > 0)
     Queue.objects.filter(rule=rule).update(questions=[])
     audit.start_audit(rule=rule, actor="ada")
     audit.open_windows(run=run)
@@ -109,8 +113,9 @@ def test_a_queue_that_asks_for_more_is_labelled_item_by_item(run: Run, ben: User
 
 
 def test_a_share_of_the_settled_items_is_labelled_all_the_same(
-    run: Run, ben: User, monkeypatch: pytest.MonkeyPatch
+    project: Project, run: Run, ben: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    builders.make_user(project, Role.REVIEWER)
     rule = correctness_alone(run, monkeypatch, check_share=1.0)
     item = take_of_class(rule.queue, ben, "15")
     items.commit(item, ben)
@@ -168,6 +173,48 @@ def test_a_class_once_mixed_stays_unsettled(run: Run, rule: AuditRule, ben: User
     assert newer is not None
     settle(newer)
     assert SettledClass.objects.filter(mixed_at=None, withdrawn_at=None).count() == 0
+
+
+def test_a_class_once_mixed_pays_nobody(run: Run, rule: AuditRule, ben: User) -> None:
+    first = take_of_class(rule.queue, ben, "16")
+    items.commit(first, ben, Answer.INCORRECT)
+    second = take_of_class(rule.queue, ben, "16")
+    items.commit(second, ben, Answer.CORRECT)
+    settle(first.rollout)
+    # The answer of a rollout that came after the class was split.
+    Rollout.objects.filter(pk=second.rollout_id).update(answer_class="16")
+    assert "16" not in settled_answers(run, windows_for_run(run)).get("p1", {})
+
+
+def test_what_has_no_text_any_more_is_not_opened_again(
+    run: Run, rule: AuditRule, ben: User
+) -> None:
+    item = take_of_class(rule.queue, ben, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    settled = Assignment.objects.filter(state=AssignmentState.SETTLED)
+    gone = [each.rollout for each in settled]
+    audit.purge_rollouts(run=run, uids=[rollout.uid for rollout in gone], actor="ada")
+    labels.retract_label(queue=rule.queue, reviewer=ben)
+    settle(item.rollout)
+    reopened = Assignment.objects.filter(rollout__in=gone, slot=1)
+    assert {each.state for each in reopened} == {AssignmentState.SKIPPED}
+
+
+def test_a_queue_that_a_class_has_answered_asks_nothing_else(
+    run: Run, rule: AuditRule, ben: User
+) -> None:
+    item = take_of_class(rule.queue, ben, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    later = builders.make_audit(run, name="again", budget=32, waves=1)
+    Queue.objects.filter(rule=later).update(questions=[])
+    audit.start_audit(rule=later, actor="ada")
+    audit.open_windows(run=run)
+    queue = Queue.objects.get(rule=later)
+    asking = replace(settings_of(queue), questions=("hack",))
+    with pytest.raises(QueueInUseError):
+        change_queue(queue=queue, settings=asking, actor="ada")
 
 
 def test_another_normaliser_withdraws_what_classes_had_settled(

@@ -1,8 +1,10 @@
 """Who looks a second time, who settles what disagrees, and what then counts."""
 
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 
 from review.accounts.models import Project, Role, User
 from review.calibration.agreement import agreement_of, reviewers_of
@@ -19,11 +21,11 @@ from review.labeling.models import (
     Retraction,
     SkipReason,
 )
-from review.labeling.queries import final_answers, has_pending
+from review.labeling.queries import final_answers, has_pending, progress_of
 from review.labeling.services.judgements import NewLabel
+from review.labeling.services.known_answers import mark_gold
 from review.labeling.services.labels import retract_label
 from review.labeling.services.leases import take_next
-from review.labeling.services.known_answers import mark_gold
 from review.sampling.models import AuditRule, Wave, WaveState
 from tests import builders
 from tests.labeling import items
@@ -94,6 +96,18 @@ def test_a_label_that_contradicts_the_verdict_is_reviewed_again(rule: AuditRule,
     item = items.take(rule.queue, ben)
     items.commit(item, ben, other(as_the_verdict(item)))
     assert reviews(item) == [(1, Cause.DRAW, "done"), (2, Cause.CONTRADICTION, "open")]
+
+
+def test_no_growing_queue_tells_a_reviewer_that_they_contradict_the_verdict(
+    rule: AuditRule, ben: User
+) -> None:
+    """While they can still take the label back."""
+    before = progress_of(rule.queue)
+    item = items.take(rule.queue, ben)
+    label = items.commit(item, ben, other(as_the_verdict(item)))
+    assert progress_of(rule.queue).total == before.total
+    Label.objects.filter(pk=label.pk).update(created_at=timezone.now() - timedelta(seconds=31))
+    assert progress_of(rule.queue).total == before.total + 1
 
 
 def test_nobody_reviews_their_own_label(rule: AuditRule, ben: User, eve: User) -> None:

@@ -310,3 +310,38 @@ def test_an_attachment_named_without_end_is_refused(
     sample = files.inspect_sample(messages=[message] * 200, attachments={"long": "x" * 1000})
     path = files.write_inspect(tmp_path / "f", [sample])
     assert "with its attachments" in reasons(path)[1]
+
+
+def test_a_value_that_python_cannot_hold_refuses_its_row_alone(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 where the file says text, and a moment in the year 36,000."""
+    path = tmp_path / "f.parquet"
+    bad_text = pa.array([b"4", b"\xff\xfe", b"6"])
+    table = {
+        "prompt": pa.array(["2 + 2", "3 + 3", "3 + 3"]),
+        "completion": pa.Array.from_buffers(pa.string(), 3, bad_text.buffers()),
+        "at": pa.array([0, 0, 2**60], pa.timestamp("us")),
+    }
+    pq.write_table(pa.table(table), path)
+    rows = read(path, verdicts=[])
+    assert [isinstance(row, Refused) for row in rows] == [False, True, True]
+    assert all("cannot be read" in reason for reason in reasons(path, verdicts=[]).values())
+
+
+def test_a_sample_nested_without_end_is_refused(tmp_path: Path) -> None:
+    content: object = "x"
+    for _ in range(900):
+        content = [content]
+    message = {"role": "assistant", "content": content}
+    good_one, deep = files.inspect_sample(epoch=1), files.inspect_sample(epoch=2)
+    path = files.write_inspect(tmp_path / "f", [good_one, deep | {"messages": [message]}])
+    assert reasons(path) == {2: "nested too deep"}
+
+
+def test_a_member_that_lies_beyond_the_end_is_refused(tmp_path: Path) -> None:
+    path = files.write_inspect(tmp_path / "f", [files.inspect_sample()])
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02")
+    struct.pack_into("<H", content, at + 10, inspect_log.ZSTANDARD)
+    struct.pack_into("<I", content, at + 42, len(content) - 5)
+    path.write_bytes(content)
+    assert "cannot be unpacked" in reasons(path, verdicts=[])[1]

@@ -35,6 +35,8 @@ def adjudicate(
     reviews = Assignment.objects.filter(queue=queue, rollout=rollout).exclude(cause=Cause.GOLD)
     if first := reviews.order_by("slot").first():
         lock_reviews(first)
+        # Held, its steps stay as they are now.
+        rollout.refresh_from_db(fields=["steps"])
     case = case_of(queue, rollout)
     if not (case.differs or case.objected or case.decision):
         raise AdjudicationRefusedError("Nothing disagrees here: there is nothing to settle.")

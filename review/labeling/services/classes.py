@@ -77,7 +77,11 @@ def settle_wave(*, wave: Wave) -> None:
         prompt__groups__rollouts__draws__wave=wave,
         prompt__groups__rollouts__answer_class=F("answer_class"),
     )
-    for settled in drawn.distinct():
+    pks = list(drawn.distinct().values_list("pk", flat=True))
+    # Held until the wave stands, so that whoever withdraws one sees what it answers. One that is
+    # being withdrawn settles nothing.
+    held = standing.filter(pk__in=pks).select_for_update(no_key=True, skip_locked=True)
+    for settled in held.order_by("pk"):
         _answer_open_items(settled)
 
 
@@ -132,10 +136,12 @@ def _mark_mixed(settled: SettledClass, members: list[MemberAnswer]) -> None:
 
 
 def _reopen(settled: SettledClass) -> None:
-    """Nothing answers these items any more: a person must."""
-    items = settled.assignments.select_for_update().order_by("pk")
-    pks = [item.pk for item in items]
-    Assignment.objects.filter(pk__in=pks).update(state=AssignmentState.OPEN, settled_by=None)
+    """Nothing answers these items any more: a person must, while there is a text to read."""
+    rows = settled.assignments.select_related("rollout").select_for_update(of=("self",))
+    items = list(rows.order_by("pk"))
+    for state, is_purged in ((AssignmentState.OPEN, False), (AssignmentState.SKIPPED, True)):
+        pks = [item.pk for item in items if (item.rollout.purged_at is not None) == is_purged]
+        Assignment.objects.filter(pk__in=pks).update(state=state, settled_by=None)
 
 
 def _answer_open_items(settled: SettledClass) -> None:

@@ -129,10 +129,12 @@ def retract_label(*, queue: Queue, reviewer: User) -> Assignment:
     label = label_to_undo(reviewer, queue)
     if label is None:
         raise UndoRefusedError
+    held = Assignment.objects.filter(queue=queue, reviewer=reviewer, state=AssignmentState.LEASED)
+    # With the reviews, in one order with them: whoever locks many items never waits in a ring.
+    reviews = Assignment.objects.filter(queue=queue, rollout=label.assignment.rollout_id)
+    list((held | reviews).order_by("pk").select_for_update().values_list("pk"))
     assignment = lock_reviews(label.assignment)
-    Assignment.objects.filter(queue=queue, reviewer=reviewer, state=AssignmentState.LEASED).update(
-        **released()
-    )
+    held.update(**released())
     Retraction.objects.create(label=label)
     assignment.state = AssignmentState.LEASED
     assignment.lease_token = uuid4()

@@ -20,7 +20,7 @@ from review.labeling.models import Assignment, Queue, Watermark
 STRIDE = 200
 
 # By name: a prepared `*` would fail once a migration adds a column.
-COLUMNS = ", ".join(field.column for field in Assignment._meta.concrete_fields)
+COLUMNS = ", ".join(str(field.column) for field in Assignment._meta.concrete_fields)
 
 # What this reviewer holds of a queue, and those whose leases have ended.
 OWN_AND_ENDED_SQL = f"""

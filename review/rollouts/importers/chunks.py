@@ -106,7 +106,7 @@ class Chunks:
         if isinstance(row, Refused):
             chunk.refused.append(row)
             return
-        characters = sum(len(message["content"]) for message in row.messages)
+        characters = len(row.problem) + sum(len(message["content"]) for message in row.messages)
         chunk.characters += characters
         if self._judges_again(row):
             chunk.again.append(row)

@@ -29,7 +29,10 @@ ZSTANDARD = 93
 # A member's own header: fixed part, then name and extra fields of these lengths.
 LOCAL_HEADER = struct.Struct("<26xHH")
 CUT_OFF = {"max_tokens", "model_length"}
-DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError)
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError),
+    *(OSError, EOFError, OverflowError),
+)
 
 
 class Sample(msgspec.Struct):
@@ -59,6 +62,8 @@ def rows(path: Path, position: Position) -> Iterator[Row]:
                 yield Record(number, number, _key(sample), _fields(sample))
             except ValueError as error:
                 yield Refused(number, number, str(error))
+            except RecursionError:
+                yield Refused(number, number, "nested too deep")
 
 
 def size(path: Path) -> int:
@@ -98,7 +103,7 @@ def _opened(file: IO[bytes]) -> zipfile.ZipFile:
         if _directory_bytes(file) > MOST_DIRECTORY_BYTES:
             raise UnreadableFileError("The archive holds too many files.")
         archive = zipfile.ZipFile(file)
-    except (*DAMAGED, struct.error, ValueError):
+    except (*DAMAGED, ValueError):
         raise UnreadableFileError("The file is not a valid zip archive.") from None
     if sum(member.file_size for member in archive.infolist()) > MOST_UNPACKED_BYTES:
         raise UnreadableFileError(f"Unpacked it is larger than {MOST_UNPACKED_BYTES >> 30} GiB.")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from review.rollouts.errors import UnreadableFileError
-from review.rollouts.importers.records import Position, Record, Row
+from review.rollouts.importers.records import Position, Record, Refused, Row
 
 # Few rows at a time: their texts may be long.
 ROWS_AT_ONCE = 256
@@ -13,6 +13,8 @@ ROWS_AT_ONCE = 256
 MOST_GROUP_BYTES = 4 * 1024**3
 MOST_THRIFT_BYTES = 64 * 1024 * 1024
 MOST_THRIFT_ITEMS = 2_000_000
+# A text that is no UTF-8, a date of no year that Python knows, lists without end in one another.
+UNUSABLE = (ValueError, OverflowError, NotImplementedError, RecursionError)
 
 
 def rows(path: Path, position: Position) -> Iterator[Row]:
@@ -22,9 +24,14 @@ def rows(path: Path, position: Position) -> Iterator[Row]:
         # Row by row: a repeated long text is stored once, and must not be unpacked all at once.
         for row in range(batch.num_rows):
             number += 1
-            fields = {
-                name: column[row].as_py() for name, column in zip(names, batch.columns, strict=True)
-            }
+            try:
+                fields = {
+                    name: column[row].as_py()
+                    for name, column in zip(names, batch.columns, strict=True)
+                }
+            except UNUSABLE as error:
+                yield Refused(number, number, f"a value in it cannot be read: {_first_line(error)}")
+                continue
             yield Record(number, number, str(number), fields)
 
 
