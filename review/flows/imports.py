@@ -5,6 +5,7 @@ file is read, so that whoever goes on after a killed worker stores nothing twice
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from django.db import DataError, transaction
+from django.db import DataError, InterfaceError, OperationalError, transaction
 from django.db.models import Max
 
 from review.accounts.models import Project
@@ -34,6 +35,8 @@ from review.runs.errors import RunEndedError
 from review.runs.models import Run, RunStatus
 from review.runs.services import NewPrompt, NewRun, store_prompts
 from review.verifiers.services import NewVerifier, register_verifiers
+
+log = logging.getLogger(__name__)
 
 # A task ends after this and starts the next: none is longer than the broker waits for it.
 TASK_SECONDS = 120
@@ -152,6 +155,13 @@ def run_import(*, import_: Import, seconds: float = TASK_SECONDS) -> bool:
         return True
     except (UnreadableFileError, RunEndedError) as error:
         _fail(import_, error.message)
+    except (OperationalError, InterfaceError):
+        # The database is away: the sweep goes on with it.
+        raise
+    except Exception:
+        # Tried again it would fail again, for ever.
+        log.exception("an import ended unexpectedly", extra={"import_id": str(import_.pk)})
+        _fail(import_, "Something in this file could not be read. What was stored stays.")
     return True
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from review.accounts.models import Project, Role, User
+from review.accounts.models import Membership, Project, Role, User
 from review.accounts.queries import roles_in
 from review.core.errors import MissingError
 from review.labeling.disagreements import AtOdds, at_odds
@@ -63,16 +63,26 @@ def _readable(user: User, labels: QuerySet[Label]) -> QuerySet[Label]:
 
 
 def _objected(user: User, project: Project) -> list[Waiting]:
-    """Labels whose reviewers have changed their minds, if nobody has decided since."""
+    """Labels whose reviewers have changed their minds, if nobody has decided since.
+
+    A reviewer is not shown those of which a review is still to come: they might have to give it.
+    """
     labels = _readable(user, Label.objects.filter(assignment__queue__project=project, **FINAL))
     decided = Adjudication.objects.filter(
         queue=OuterRef("label__assignment__queue"),
         rollout=OuterRef("label__assignment__rollout"),
         created_at__gt=OuterRef("created_at"),
     )
+    reviews_here = Membership.objects.filter(user=user, project=project, role=Role.REVIEWER)
+    pending = Assignment.objects.filter(
+        Exists(reviews_here),
+        queue=OuterRef("label__assignment__queue"),
+        rollout=OuterRef("label__assignment__rollout"),
+        state__in=PENDING,
+    ).exclude(cause=Cause.GOLD)
     rows = (
         Objection.objects.filter(label__in=labels.exclude(assignment__cause=Cause.GOLD))
-        .exclude(Exists(decided))
+        .exclude(Exists(decided) | Exists(pending))
         .order_by("pk")
         .values_list("label__assignment__queue", "label__assignment__rollout", "created_at")
     )

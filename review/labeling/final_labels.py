@@ -405,9 +405,9 @@ def _final(
     labels: Sequence[StandingLabel], decision: Decision | None, class_answer: str | None
 ) -> Final | None:
     """As `queries.final_answers` says it, with all that the label or decision behind it says."""
-    if decision:
-        return _as_final(decision, "adjudication")
     counting = [label for label in labels if label.counts]
+    if decision and (counting or class_answer):
+        return _as_final(decision, "adjudication")
     if not counting:
         return _answer_alone(class_answer, "answer_class") if class_answer else None
     if len(counting) == 1 and counting[0].answer != Answer.CANNOT_TELL:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import (
     Count,
+    Max,
     OuterRef,
     Prefetch,
     Q,
@@ -230,6 +231,12 @@ def label_counts(project: Project) -> dict[UUID, int]:
         .annotate(Count("pk"))
     )
     return dict(rows)
+
+
+def next_rank(queue_id: UUID) -> int:
+    """Behind every item of the queue; whoever gives it away holds the queue's row."""
+    last = Assignment.objects.filter(queue=queue_id).aggregate(last=Max("rank"))["last"]
+    return 0 if last is None else last + 1
 
 
 # Ordered, and not by a constant: or the planner trusts to meet one soon in a scan of all items.

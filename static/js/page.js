@@ -51,6 +51,9 @@ document.documentElement.dataset.js = "on";
     scrolled.clear();
   });
 
+  // What a page keeps for its reader is not for the next one at this tab.
+  document.querySelector("[data-sign-out]")?.addEventListener("submit", () => sessionStorage.clear());
+
   // A menu closes when the reader turns to something else.
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details[data-menu][open]")) {

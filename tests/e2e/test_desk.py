@@ -3,7 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from review.accounts.models import Project, User
 from review.labeling.models import Draft, Label, Objection, Question, Queue, Reveal
@@ -37,13 +37,22 @@ def overflow(page: Page) -> int:
     return width
 
 
+def is_ahead(request: Request) -> bool:
+    return request.url.endswith("/ahead/")
+
+
 def test_the_next_item_is_there_before_the_commit(page: Page) -> None:
-    with page.expect_response("**/ahead/"):
+    with page.expect_event("requestfinished", is_ahead):
         page.reload()
     for _ in range(2):
         token = token_of(page)
+        # It has come; the page reads it in the next moment.
+        page.wait_for_timeout(300)
         press(page, "jjkc")
-        with page.expect_response("**/ahead/"), page.expect_response("**/label/") as answered:
+        with (
+            page.expect_event("requestfinished", is_ahead),
+            page.expect_response("**/label/") as answered,
+        ):
             press(page, ["Enter"])
         assert 'id="item"' not in answered.value.text()
         expect_other_item(page, token)

@@ -227,6 +227,21 @@ def test_a_file_that_is_gone_fails_the_import_with_words(bring: Bring) -> None:
     assert (done.state, done.problem) == ("failed", "The uploaded file is gone: upload it again.")
 
 
+def test_what_nobody_foresaw_fails_the_import_instead_of_starting_it_again_for_ever(
+    bring: Bring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_ = bring(files.plain_rows())
+
+    def breaks(**_: object) -> bool:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(flow, "store_chunk", breaks)
+    assert run_import(import_=import_)
+    import_.refresh_from_db()
+    assert (import_.state, import_.rows_stored) == (ImportState.FAILED, 0)
+    assert "could not be read" in import_.problem
+
+
 def test_lm_evals_second_filter_is_another_verifier_of_the_same_completions(bring: Bring) -> None:
     done = finished(bring(files.lm_eval_rows("strict", "flexible")))
     assert (done.state, done.rows_refused) == ("done", 0)

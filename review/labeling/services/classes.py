@@ -34,11 +34,11 @@ CHECK_SHARE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class MemberAnswer:
-    """What counts of a labelled member of a class, and the newest label behind it."""
+    """What counts of a labelled member of a class, and the labels behind it, the oldest first."""
 
     rollout_id: int
     answer: str
-    label_id: int
+    label_ids: tuple[int, ...]
 
 
 @transaction.atomic
@@ -101,15 +101,15 @@ def answers_of_members(prompt: Prompt, answer_class: str) -> list[MemberAnswer]:
     decisions = Adjudication.objects.filter(rollout__in=members).order_by("pk")
     said |= {(row.queue_id, row.rollout_id): row.answer for row in decisions}
     found = [
-        MemberAnswer(key[1], said[key], max(label.id for label in given))
+        MemberAnswer(key[1], said[key], tuple(sorted(label.id for label in given)))
         for key, given in labels.items()
         if said[key] != Answer.CANNOT_TELL
     ]
-    return sorted(found, key=lambda member: member.label_id)
+    return sorted(found, key=lambda member: member.label_ids)
 
 
 def _is_said_by(settled: SettledClass, member: MemberAnswer) -> bool:
-    return (settled.label_id, settled.answer) == (member.label_id, member.answer)
+    return settled.label_id in member.label_ids and settled.answer == member.answer
 
 
 def _settle(prompt: Prompt, answer_class: str, member: MemberAnswer) -> SettledClass:
@@ -118,7 +118,7 @@ def _settle(prompt: Prompt, answer_class: str, member: MemberAnswer) -> SettledC
         prompt=prompt,
         answer_class=answer_class,
         answer=member.answer,
-        label_id=member.label_id,
+        label_id=member.label_ids[0],
     )
 
 
@@ -130,7 +130,7 @@ def _withdraw(settled: SettledClass) -> None:
 
 def _mark_mixed(settled: SettledClass, members: list[MemberAnswer]) -> None:
     against = next(member for member in members if member.answer != settled.answer)
-    settled.mixed_by_id, settled.mixed_at = against.label_id, timezone.now()
+    settled.mixed_by_id, settled.mixed_at = against.label_ids[-1], timezone.now()
     settled.save(update_fields=["mixed_by", "mixed_at"])
     _reopen(settled)
 

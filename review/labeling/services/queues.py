@@ -20,7 +20,7 @@ from review.labeling.models import (
     Question,
     Queue,
 )
-from review.labeling.queries import is_labelled
+from review.labeling.queries import is_labelled, next_rank
 from review.labeling.services.leases import released
 from review.rollouts.models import Rollout
 from review.sampling.models import AuditRule, Draw, Pick, Wave
@@ -82,7 +82,7 @@ def change_queue(*, queue: Queue, settings: QueueSettings, actor: object) -> Que
     is_free = set(FIXED_BY_LABELS).isdisjoint(_changes(settings_of(queue), settings))
     # Before the queue's row, as whoever labels does it: two never wait for each other.
     is_held = not is_free and _is_held(queue)
-    queue = Queue.objects.select_for_update().get(pk=queue.pk)
+    queue = Queue.objects.select_for_update(no_key=True).get(pk=queue.pk)
     changes = _changes(settings_of(queue), settings)
     asked = [name for name in FIXED_BY_LABELS if name in changes]
     if asked and (is_held or is_labelled(queue)):
@@ -155,7 +155,9 @@ def enqueue_wave(*, wave: Wave) -> int:
     Known answers are mixed in at the version's share; behind them come the second reviews that
     chance calls for. A draw whose text is gone counts as unanswered.
     """
-    queue = Queue.objects.select_for_update(of=("self",)).get(rule__windows__waves=wave)
+    queue = Queue.objects.select_for_update(of=("self",), no_key=True).get(
+        rule__windows__waves=wave
+    )
     if Assignment.objects.filter(wave=wave).exists():
         return 0
     draws = draws_of(wave)
@@ -173,7 +175,7 @@ def enqueue_wave(*, wave: Wave) -> int:
 @transaction.atomic
 def enqueue_picks(*, queue: Queue, picks: Sequence[Pick]) -> int:
     """A review of each purposive pick, ranked behind what is in the queue."""
-    queue = Queue.objects.select_for_update().get(pk=queue.pk)
+    queue = Queue.objects.select_for_update(no_key=True).get(pk=queue.pk)
     known = Assignment.objects.filter(queue=queue, rollout__in=[pick.rollout_id for pick in picks])
     stored = set(
         known.exclude(cause=Cause.GOLD)
@@ -190,7 +192,7 @@ def enqueue_picks(*, queue: Queue, picks: Sequence[Pick]) -> int:
 
 def _store(queue: Queue, items: Sequence[Assignment]) -> list[Assignment]:
     """Rank the items behind the queue's earlier ones; the caller holds the queue's row."""
-    start = Assignment.objects.filter(queue=queue).count()
+    start = next_rank(queue.pk)
     for position, item in enumerate(items):
         item.rank = start + position
     return Assignment.objects.bulk_create(items)

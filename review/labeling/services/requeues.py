@@ -5,6 +5,7 @@ from django.db import transaction
 from review.core.models import record_event
 from review.labeling.errors import InvalidLabelError, RequeueRefusedError
 from review.labeling.models import Assignment, AssignmentState, Queue
+from review.labeling.queries import next_rank
 from review.labeling.requeues import (
     further_review,
     review_to_repeat,
@@ -34,8 +35,8 @@ def requeue_rollout(*, queue: Queue, rollout: Rollout, reason: str, actor: objec
     given_up = review_to_repeat(reviews)
     again = _reopened(given_up) if given_up else further_review(reviews[-1])
     # Ranks are given out under the queue's row.
-    Queue.objects.select_for_update().get(pk=queue.pk)
-    again.rank = Assignment.objects.filter(queue=queue).count()
+    Queue.objects.select_for_update(no_key=True).get(pk=queue.pk)
+    again.rank = next_rank(queue.pk)
     again.save()
     record_event(
         actor=actor,

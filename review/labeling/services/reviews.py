@@ -19,6 +19,7 @@ from review.labeling.queries import (
     SlotLabel,
     are_at_odds,
     eligible_reviewers,
+    next_rank,
     slot_labels,
 )
 from review.labeling.services.serving import COLUMNS
@@ -80,7 +81,7 @@ def arrange_reviews(*, assignment: Assignment) -> None:
             review.save(update_fields=["state"])
     missing = set(wanted) - {review.slot for review in reviews}
     if missing:
-        Queue.objects.select_for_update().get(pk=assignment.queue_id)
+        Queue.objects.select_for_update(no_key=True).get(pk=assignment.queue_id)
     for slot in sorted(missing):
         Assignment.objects.create(
             queue=assignment.queue,
@@ -89,7 +90,7 @@ def arrange_reviews(*, assignment: Assignment) -> None:
             draw=assignment.draw,
             slot=slot,
             cause=wanted[slot],
-            rank=Assignment.objects.filter(queue=assignment.queue_id).count(),
+            rank=next_rank(assignment.queue_id),
         )
 
     for review in _active_reviews(assignment).filter(state=AssignmentState.OPEN):
