@@ -6,6 +6,7 @@ from django.db import transaction
 
 from review.flows import audit, tasks
 from review.labeling.models import SettledClass
+from review.labeling.queries import UNDO_SECONDS
 from review.labeling.services import classes
 from review.runs.models import Prompt
 from review.sampling.models import PickCause, RuleState, Window, WindowState
@@ -13,11 +14,14 @@ from review.sampling.queries import pickable
 
 
 def settle_class(*, prompt: Prompt, answer_class: str) -> None:
-    """A label of one of its members came or went.
+    """A label of one of its members came or went. What can be taken back splits no class.
 
     The second look comes after the settlement's commit: a pick waits for the rule and the queue,
     which nobody does who holds a prompt or has opened items.
     """
+    if classes.awaits_undo(prompt=prompt, answer_class=answer_class):
+        tasks.settle_class_task.apply_async((prompt.pk, answer_class), countdown=UNDO_SECONDS)
+        return
     settled = classes.settle_class(prompt=prompt, answer_class=answer_class)
     if settled is None:
         return

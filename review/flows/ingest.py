@@ -150,9 +150,9 @@ def change_run(
     actor: object,
 ) -> Run:
     """What a trainer says of its run: all of it, or nothing if one thing is refused."""
-    if normaliser is not None:
-        run = change_normaliser(run=run, normaliser=normaliser, actor=actor)
+    if normaliser is not None and normaliser != run.normaliser:
         withdraw_classes(run=run)
+        run = change_normaliser(run=run, normaliser=normaliser, actor=actor)
     if segmenter is not None:
         run = recut_steps(run=run, segmenter=segmenter, actor=actor)
     if completed_step is not None:

@@ -7,6 +7,8 @@ labelled differently show that the normaliser merged what differs: the class is 
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -21,10 +23,17 @@ from review.labeling.models import (
     Label,
     SettledClass,
 )
-from review.labeling.queries import FINAL, SLOT_LABEL, SLOT_ORDER, SlotLabel, resolve
+from review.labeling.queries import (
+    FINAL,
+    SLOT_LABEL,
+    SLOT_ORDER,
+    UNDO_SECONDS,
+    SlotLabel,
+    resolve,
+)
 from review.rollouts.models import Rollout
 from review.runs.models import Prompt, Run
-from review.sampling.models import Wave
+from review.sampling.models import Wave, WaveState
 from review.sampling.queries import is_chosen
 from review.verifiers.services import split_class
 
@@ -108,6 +117,16 @@ def answers_of_members(prompt: Prompt, answer_class: str) -> list[MemberAnswer]:
     return sorted(found, key=lambda member: member.label_ids)
 
 
+def awaits_undo(*, prompt: Prompt, answer_class: str) -> bool:
+    """Whether members are labelled differently, and one of these labels can still be taken back."""
+    members = answers_of_members(prompt, answer_class)
+    if len({member.answer for member in members}) < 2:
+        return False
+    since = timezone.now() - timedelta(seconds=UNDO_SECONDS)
+    labels = [pk for member in members for pk in member.label_ids]
+    return Label.objects.filter(pk__in=labels, created_at__gt=since).exists()
+
+
 def _is_said_by(settled: SettledClass, member: MemberAnswer) -> bool:
     return settled.label_id in member.label_ids and settled.answer == member.answer
 
@@ -136,12 +155,21 @@ def _mark_mixed(settled: SettledClass, members: list[MemberAnswer]) -> None:
 
 
 def _reopen(settled: SettledClass) -> None:
-    """Nothing answers these items any more: a person must, while there is a text to read."""
-    rows = settled.assignments.select_related("rollout").select_for_update(of=("self",))
-    items = list(rows.order_by("pk"))
-    for state, is_purged in ((AssignmentState.OPEN, False), (AssignmentState.SKIPPED, True)):
-        pks = [item.pk for item in items if (item.rollout.purged_at is not None) == is_purged]
+    """Nothing answers these items any more: a person must, where they are still wanted."""
+    rows = settled.assignments.select_related("rollout", "wave")
+    by_state: dict[AssignmentState, list[UUID]] = defaultdict(list)
+    for item in rows.select_for_update(of=("self",)).order_by("pk"):
+        by_state[_state_unsettled(item)].append(item.pk)
+    for state, pks in by_state.items():
         Assignment.objects.filter(pk__in=pks).update(state=state, settled_by=None)
+
+
+def _state_unsettled(item: Assignment) -> AssignmentState:
+    if item.wave is not None and item.wave.state == WaveState.CANCELLED:
+        return AssignmentState.WITHDRAWN
+    if item.rollout.purged_at is not None:
+        return AssignmentState.SKIPPED
+    return AssignmentState.OPEN
 
 
 def _answer_open_items(settled: SettledClass) -> None:
@@ -171,6 +199,10 @@ def _open_items(settled: SettledClass) -> QuerySet[Assignment]:
 
 @transaction.atomic
 def withdraw_classes(*, run: Run) -> None:
-    """The run's answers are classed anew: nothing is settled by the classes of before."""
+    """The run's answers are classed anew: nothing is settled by the classes of before.
+
+    Holds all prompts of the run: until they are classed nobody settles a class of before.
+    """
+    list(run.prompts.select_for_update(no_key=True).order_by("pk").values_list("pk"))
     for settled in SettledClass.objects.filter(run=run, withdrawn_at=None, mixed_at=None):
         _withdraw(settled)
