@@ -39,6 +39,12 @@ export function startCursor(page, announce) {
     if (output) output.textContent = marked ? `${output.dataset.says} ${marked}` : "";
   }
 
+  // Another text is on the page.
+  function restart() {
+    cursor = 0;
+    show();
+  }
+
   show();
-  return { move, mark, show };
+  return { move, mark, show, restart };
 }

@@ -2,6 +2,7 @@
 // Every element is found by its data-* attribute; without this file the page is plain forms.
 import { prepare, prepared, wholeWith } from "./ahead.js";
 import { activeMs, startClock } from "./clock.js";
+import { startCursor } from "./cursor.js";
 import { deliver, forget, kept } from "./delivery.js";
 import { forgetDraft, startDraft, startDrafts, stopDraft } from "./draft.js";
 import { choose, startKeys } from "./keys.js";
@@ -18,7 +19,6 @@ const tabs = new BroadcastChannel("assay.label");
 const COUNT = `assay.count.${says.nextUrl}`;
 
 let isBusy = false;
-let cursor = 0;
 let addressed = "";
 let undoTimer = null;
 
@@ -29,6 +29,8 @@ const labelForm = () => one("[data-label-form]");
 const announce = (text) => {
   document.getElementById("announcer").textContent = text;
 };
+
+const cursor = startCursor(page, announce);
 
 function tell(text) {
   const line = one("[data-unsent]");
@@ -44,41 +46,6 @@ function setBusy(isSending) {
 // What is on its way is not changed any more.
 function setInert(isInert) {
   for (const form of all("form")) form.inert = isInert;
-}
-
-// -- the reading cursor and the marked step ----------------------------------------------------------
-
-function moveCursor(by) {
-  const steps = all("[data-step]");
-  if (!steps.length) return;
-  cursor = Math.min(Math.max(cursor + by, 1), steps.length);
-  for (const step of steps) step.removeAttribute("aria-current");
-  const step = steps[cursor - 1];
-  step.dispatchEvent(new CustomEvent("reading:reveal", { bubbles: true }));
-  step.setAttribute("aria-current", "step");
-  step.scrollIntoView({ block: "nearest" });
-  announce(`${says.saysStep} ${cursor}. ${step.querySelector(".step-text").innerText.slice(0, 400)}`);
-  showMarked();
-}
-
-function markStep() {
-  const radio = one(`[data-step-radio="${cursor}"]`);
-  if (radio) choose(radio);
-}
-
-function showMarked() {
-  const chosen = one("[data-step-radio]:checked");
-  const marked = chosen ? Number(chosen.dataset.stepRadio) : 0;
-  for (const step of all("[data-step]")) {
-    const number = Number(step.dataset.step);
-    step.classList.toggle("is-wrong", number === marked);
-    step.classList.toggle("is-after", marked > 0 && number > marked);
-  }
-  for (const radio of all("[data-step-radio]")) {
-    radio.parentElement.classList.toggle("is-current", Number(radio.dataset.stepRadio) === cursor);
-  }
-  const output = one("[data-marked-step]");
-  if (output) output.textContent = marked ? `${output.dataset.says} ${marked}` : "";
 }
 
 // -- which kinds the digits choose among -------------------------------------------------------------
@@ -126,7 +93,7 @@ function toggleProblem() {
 }
 
 function onChange(event) {
-  showMarked();
+  cursor.show();
   const name = event.target.name ?? "";
   address(KINDS[name] ?? (event.target.dataset?.digit ? name : addressed));
 }
@@ -134,13 +101,13 @@ function onChange(event) {
 // -- from one item to the next -----------------------------------------------------------------------
 
 function start() {
-  cursor = 0;
+  cursor.restart();
   addressed = "";
   setBusy(false);
   const form = labelForm();
   startClock(Number(form?.elements.active_ms.value ?? 0));
   startDraft(item());
-  showMarked();
+  cursor.show();
   address("");
   showCount();
   startUndo();
@@ -292,9 +259,9 @@ startKeys(page, {
   isBusy: () => isBusy,
   digit: chooseDigit,
   special: {
-    next_step: () => moveCursor(1),
-    previous_step: () => moveCursor(-1),
-    mark_step: markStep,
+    next_step: () => cursor.move(1),
+    previous_step: () => cursor.move(-1),
+    mark_step: cursor.mark,
     criterion: nextCriterion,
     problem: toggleProblem,
     commit: () => labelForm()?.requestSubmit(),
@@ -321,6 +288,6 @@ const unsent = kept();
 if (unsent) {
   // From before a reload: if it was stored all the same, the server knows its key.
   if (unsent.item === item().dataset.item) fillIn(labelForm(), unsent.fields);
-  showMarked();
+  cursor.show();
   send(unsent);
 }
