@@ -1,12 +1,9 @@
 // A commit that is sent until it is answered, with the same key: the server stores it once.
 // It is kept in this tab meanwhile, so that a reload loses nothing.
+import { keep } from "./keep.js";
 import { post } from "./post.js";
 
-const KEPT = "assay.commit";
 const LONGEST_WAIT_MS = 20_000;
-
-export const kept = () => JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
-export const forget = () => sessionStorage.removeItem(KEPT);
 
 // Until the network says that it is back, but not for ever: it does not always say so.
 function pause(tries) {
@@ -25,7 +22,7 @@ const isAnswered = (answer) => answer && answer.status < 500 && answer.status !=
 
 // commit: {url, item, fields}. extra(): what else is sent, but not kept. onWait(): nobody answered.
 export async function deliver(commit, extra, onWait) {
-  sessionStorage.setItem(KEPT, JSON.stringify(commit));
+  keep("commit", commit);
   for (let tries = 0; ; tries += 1) {
     const answer = await post(commit.url, { ...commit.fields, ...extra() }).catch(() => null);
     if (isAnswered(answer)) return answer;

@@ -1,9 +1,9 @@
 // What is filled in so far, kept on the server as it is made; and in this tab until it is there.
 import { activeMs } from "./clock.js";
+import { forget, keep, kept } from "./keep.js";
 import { fillIn, post, saidIn } from "./post.js";
 
 const DEBOUNCE_MS = 400;
-const KEPT = "assay.draft";
 
 let item = null;
 let timer = null;
@@ -18,13 +18,9 @@ function said() {
   return saidIn(form);
 }
 
-function keep() {
-  sessionStorage.setItem(KEPT, JSON.stringify({ item: item.dataset.item, said: said() }));
-}
-
 function changed() {
   isUnsaved = true;
-  keep();
+  keep("draft", { item: item.dataset.item, said: said() });
   clearTimeout(timer);
   timer = setTimeout(save, DEBOUNCE_MS);
 }
@@ -37,7 +33,7 @@ async function save(options = {}) {
   const fields = { ...said(), token: item.dataset.leaseToken };
   const answer = await post(item.dataset.draftUrl, fields, options).catch(() => null);
   if (item !== saved || isUnsaved) return;
-  if (answer?.ok) sessionStorage.removeItem(KEPT);
+  if (answer?.ok) forgetDraft();
   else if (answer?.status === 409) onLost();
   else isUnsaved = true; // sent again with the next change, or once the network is back
 }
@@ -54,9 +50,9 @@ export function startDrafts(whenLost) {
 export function startDraft(newItem) {
   stopDraft();
   item = formOf(newItem) ? newItem : null;
-  const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
-  if (!item || kept?.item !== item.dataset.item) return;
-  fillIn(formOf(item), kept.said);
+  const draft = kept("draft");
+  if (!item || draft?.item !== item.dataset.item) return;
+  fillIn(formOf(item), draft.said);
   changed();
 }
 
@@ -66,4 +62,4 @@ export function stopDraft() {
   isUnsaved = false;
 }
 
-export const forgetDraft = () => sessionStorage.removeItem(KEPT);
+export const forgetDraft = () => forget("draft");

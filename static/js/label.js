@@ -3,8 +3,9 @@
 import { prepare, prepared, wholeWith } from "./ahead.js";
 import { activeMs, startClock } from "./clock.js";
 import { startCursor } from "./cursor.js";
-import { deliver, forget, kept } from "./delivery.js";
+import { deliver } from "./delivery.js";
 import { forgetDraft, startDraft, startDrafts, stopDraft } from "./draft.js";
+import { forget, keep, kept } from "./keep.js";
 import { choose, startKeys } from "./keys.js";
 import { fieldsOf, fillIn, get, post, read } from "./post.js";
 
@@ -16,7 +17,7 @@ const KINDS = { earliest_wrong_step: "error_category", is_hack: "hack_kind" };
 const page = document.querySelector("[data-label-page]");
 const says = page.dataset;
 const tabs = new BroadcastChannel("assay.label");
-const COUNT = `assay.count.${says.nextUrl}`;
+const COUNT = `count.${says.nextUrl}`;
 
 let isBusy = false;
 let addressed = "";
@@ -170,7 +171,7 @@ async function send(pending) {
     setInert(true);
   });
   if (answer.redirected) return location.assign(says.nextUrl); // signed out: sent again from there
-  forget();
+  forget("commit");
   tell("");
   if (answer.ok) {
     forgetDraft();
@@ -210,10 +211,10 @@ async function onOtherTab(event) {
 
 // -- this session's labels, the last label -----------------------------------------------------------
 
-const counted = () => Number(sessionStorage.getItem(COUNT) ?? 0);
+const counted = () => kept(COUNT) ?? 0;
 
 function count(by) {
-  sessionStorage.setItem(COUNT, Math.max(counted() + by, 0));
+  keep(COUNT, Math.max(counted() + by, 0));
   showCount();
 }
 
@@ -284,7 +285,7 @@ tabs.addEventListener("message", onOtherTab);
 
 start();
 prepareSoon();
-const unsent = kept();
+const unsent = kept("commit");
 if (unsent) {
   // From before a reload: if it was stored all the same, the server knows its key.
   if (unsent.item === item().dataset.item) fillIn(labelForm(), unsent.fields);

@@ -3,10 +3,10 @@
 import pytest
 from django.contrib.sessions.models import Session
 from django.urls import reverse
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from review.accounts.models import Project, User
-from review.labeling.models import Label, Retraction
+from review.labeling.models import Answer, Label, Retraction
 from tests import builders
 from tests.e2e.conftest import Complaints, SignIn
 from tests.e2e.scenes import label_with, plain_queue, press
@@ -82,21 +82,53 @@ def test_a_refusal_without_javascript_is_a_page(
     expect(page.get_by_text("A label can be taken back for a short while")).to_be_visible()
 
 
-def test_a_session_that_is_over_leads_to_the_sign_in_and_back(
+def test_a_session_that_is_over_leads_to_the_sign_in_and_back_and_the_label_is_stored_once(
     project: Project, ben: User, sign_in: SignIn
 ) -> None:
     queue = plain_queue(project, 12, budget=8)
     page = sign_in(ben)
     page.goto(reverse("web:label-next", args=[queue.pk]))
+    item = page.locator("#item").get_attribute("data-item") or ""
     Session.objects.all().delete()
     press(page, ["c", "Enter"])
     # The whole page, not a form inside the item.
     expect(page.locator("#item")).to_have_count(0)
-    page.get_by_label("Username").fill("ben")
+    assert not Label.objects.exists()
+    fill_in_sign_in(page, "ben")
+    # What was on its way is sent again, under the same key.
+    expect(page.locator("[data-label-form]")).to_be_visible()
+    expect(page.locator("#item")).not_to_have_attribute("data-item", item)
+    label = Label.objects.get()
+    assert (str(label.assignment_id), label.reviewer, label.answer) == (item, ben, Answer.CORRECT)
+
+
+def test_a_label_on_its_way_waits_for_its_reviewer_while_somebody_else_signs_in(
+    project: Project, ben: User, dan: User, sign_in: SignIn
+) -> None:
+    queue = plain_queue(project, 12, budget=8)
+    page = sign_in(ben)
+    page.goto(reverse("web:label-next", args=[queue.pk]))
+    item = page.locator("#item").get_attribute("data-item") or ""
+    Session.objects.all().delete()
+    press(page, ["c", "Enter"])
+    expect(page.locator("#item")).to_have_count(0)
+    fill_in_sign_in(page, "dan")
+    expect(page.locator("#item")).not_to_have_attribute("data-item", item)
+    label_with(page, ["i", "Enter"])
+    label = Label.objects.get()
+    assert (label.reviewer, label.answer) == (dan, Answer.INCORRECT)
+    Session.objects.all().delete()
+    page.goto(reverse("web:label-next", args=[queue.pk]))
+    fill_in_sign_in(page, "ben")
+    expect(page.locator("[data-session]")).to_be_visible()
+    label = Label.objects.get(reviewer=ben)
+    assert (str(label.assignment_id), label.answer) == (item, Answer.CORRECT)
+
+
+def fill_in_sign_in(page: Page, name: str) -> None:
+    page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill("pass-word-9")
     page.keyboard.press("Enter")
-    expect(page.locator("[data-label-form]")).to_be_visible()
-    assert not Label.objects.exists()
 
 
 def test_a_server_that_does_not_answer_is_said(
