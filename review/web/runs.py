@@ -5,14 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from review.calibration.models import Estimand, Estimate, RewardTable, SignalState
 from review.calibration.queries import (
@@ -22,10 +23,11 @@ from review.calibration.queries import (
     sensitivity,
     tables_of,
 )
+from review.flows.ingest import recut_steps
 from review.labeling.models import AssignmentState
 from review.labeling.queries import labels_by_wave, queues_of_reviewer
 from review.rollouts.models import StepSummary
-from review.rollouts.queries import step_summaries
+from review.rollouts.queries import rollouts_to_recut, step_summaries
 from review.runs.models import ErratumState, Run
 from review.runs.queries import errata_of_run
 from review.sampling.models import AuditRule, RuleState, Wave, Window, WindowState
@@ -35,6 +37,7 @@ from review.web.access import ReviewRequest
 from review.web.estimands import MAIN, MEANINGS, label_of
 from review.web.figures import bar, percent, percent_range, step_range, step_ranges
 from review.web.forms.exports import ExportForm
+from review.web.forms.steps import StepsForm
 from review.web.forms.tables import TableForm
 from review.web.navigation import project_frame
 from review.web.words import said
@@ -46,12 +49,36 @@ TABLE_STEPS = 10
 @login_required
 def run(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     found = access.run_led(request.user, run_id)
+    return _page(request, found, StepsForm(initial={"segmenter": found.segmenter}))
+
+
+@require_POST
+@login_required
+def run_steps(request: ReviewRequest, run_id: UUID) -> HttpResponse:
+    """Number the steps of the run's completions by another rule."""
+    found = access.run_led(request.user, run_id)
+    form = StepsForm(request.POST)
+    if not form.is_valid():
+        return _page(request, found, form, status=422)
+    recut_steps(run=found, segmenter=form.cleaned_data["segmenter"], actor=request.user)
+    messages.success(
+        request,
+        _("Completions are cut anew, little by little. What was said of a step stays said of it."),
+    )
+    return redirect("web:run", found.pk)
+
+
+def _page(
+    request: ReviewRequest, found: Run, steps_form: StepsForm, *, status: int = 200
+) -> HttpResponse:
     context = run_context(request, found) | {
         "build_form": TableForm(initial=_next_steps(found)),
         "build_url": reverse("web:table-build", args=[found.pk]),
         "export_form": ExportForm(),
+        "steps_form": steps_form,
+        "rollouts_to_recut": rollouts_to_recut(found),
     }
-    return render(request, "web/run.html", context)
+    return render(request, "web/run.html", context, status=status)
 
 
 @require_GET

@@ -69,6 +69,7 @@ urlpatterns = [
     path("tokens/<uuid:token_id>/revoke/", accounts.token_revoke, name="token-revoke"),
     path("runs/<uuid:run_id>/", runs.run, name="run"),
     path("runs/<uuid:run_id>/live/", runs.run_live, name="run-live"),
+    path("runs/<uuid:run_id>/steps/", runs.run_steps, name="run-steps"),
     path("runs/<uuid:run_id>/audits/new/", audits.audit_new, name="audit-new"),
     path("runs/<uuid:run_id>/audits/preview/", audits.audit_new_preview, name="audit-new-preview"),
     path("runs/<uuid:run_id>/scorecard/", scorecard.scorecard, name="scorecard"),

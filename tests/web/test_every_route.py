@@ -91,6 +91,7 @@ RULES: dict[str, Rule] = {
     "import-refused": get(LEADS),
     "run": get(LEADS),
     "run-live": get(LEADS),
+    "run-steps": post(LEADS),
     "audit-new": both(LEADS),
     "audit-new-preview": post(LEADS),
     "scorecard": get(LEADS),

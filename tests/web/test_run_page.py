@@ -134,3 +134,18 @@ def test_a_table_that_outlives_its_steps_is_marked(project: Project, ada: User) 
         )
         page = signed_in(ada).get(url).content.decode()
         assert page.count("past its steps") == marks
+
+
+@pytest.mark.django_db
+def test_a_lead_has_completions_cut_into_steps_by_another_rule(project: Project, ada: User) -> None:
+    run = builders.make_stored_run(project, groups=1)
+    client = Client()
+    client.force_login(ada)
+    url = reverse("web:run-steps", args=[run.pk])
+    page = client.post(url, {"segmenter": "sentence"}, follow=True).content.decode()
+    run.refresh_from_db()
+    assert run.segmenter == "sentence"
+    assert '<option value="sentence" selected>' in page
+    # No worker has come by yet.
+    assert "8 rollouts are still cut as before" in page
+    assert client.post(url, {"segmenter": "by ear"}).status_code == 422
