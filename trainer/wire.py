@@ -99,15 +99,37 @@ class PromptPayload:
 
 
 @dataclass(frozen=True, slots=True)
-class MessagePayload:
-    """One message of a rollout."""
+class ToolCallPayload:
+    """A call of a tool by the policy. arguments: as it wrote them, mostly the text of an object."""
 
-    role: str
-    content: str
+    name: str
+    arguments: str
+    id: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of the API."""
-        return {"role": self.role, "content": storable(self.content)}
+        return {"name": self.name, "arguments": storable(self.arguments), "id": self.id}
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePayload:
+    """One message of a rollout. name: of the tool that answers, call_id: of the call it answers."""
+
+    role: str
+    content: str
+    name: str = ""
+    tool_calls: tuple[ToolCallPayload, ...] = ()
+    call_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of the API; fields that say nothing are left out."""
+        said = {
+            "name": self.name,
+            "tool_calls": [call.to_json() for call in self.tool_calls],
+            "call_id": self.call_id,
+        }
+        words = {"role": self.role, "content": storable(self.content)}
+        return words | {name: value for name, value in said.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +168,8 @@ class RolloutPayload:
     """One completion with its verdicts.
 
     prompt, group: uids. reward: what training used; None = left out of its group.
-    table_version: the reward table it came from; None = the raw verdict.
+    table_version: the reward table it came from; None = the raw verdict. steps: the source's own
+    steps, which make up all that the assistant wrote; None = the server cuts the text.
     """
 
     uid: str
@@ -161,10 +184,12 @@ class RolloutPayload:
     reward: float | None
     table_version: int | None
     verdicts: tuple[VerdictPayload, ...]
+    steps: tuple[str, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of the API."""
-        return {
+        own_steps = {} if self.steps is None else {"steps": list(map(storable, self.steps))}
+        return own_steps | {
             "uid": self.uid,
             "prompt": self.prompt,
             "group": self.group,

@@ -13,6 +13,8 @@ from review.runs.models import Run
 from tests import builders
 from tests.api.calls import Caller, refused, rollout, rollouts_path
 from tests.api.test_runs import RUN
+from tests.trainer import payloads
+from trainer.wire import MessagePayload, ToolCallPayload
 
 CALL = {"id": "c1", "name": "python", "arguments": '{"code": "print(7 + 8)"}'}
 TURNS: list[dict[str, Any]] = [
@@ -41,6 +43,27 @@ def test_steps_are_numbered_through_what_the_assistant_wrote(caller: Caller, run
     _, _, asks, answers, _ = turns_of(stored)
     assert [(call.id, call.name) for call in asks.tool_calls] == [("c1", "python")]
     assert (answers.name, answers.call_id, answers.steps) == ("python", "c1", [])
+
+
+def test_what_the_trainers_client_sends_of_a_conversation_is_stored_as_it_was(
+    caller: Caller, run: Run
+) -> None:
+    call = ToolCallPayload(name="python", arguments='{"code": "print(7 + 8)"}', id="c1")
+    sent = payloads.make_rollout(
+        messages=(
+            MessagePayload("assistant", "I add. Then I look.", tool_calls=(call,)),
+            MessagePayload("tool", "15", name="python", call_id="c1"),
+            MessagePayload("assistant", "So \\boxed{15}"),
+        ),
+        steps=("I add. ", "Then I look.", "So \\boxed{15}"),
+    ).to_json()
+    run.segmenter = "source"
+    run.save()
+    stored = store(caller, run, messages=sent["messages"], steps=sent["steps"])
+    asks, answers, _ = turns_of(stored)
+    assert [(made.id, made.name) for made in asks.tool_calls] == [("c1", "python")]
+    assert (answers.name, answers.call_id) == ("python", "c1")
+    assert [step.text for step in steps_of(stored)] == ["I add.", "Then I look.", "So \\boxed{15}"]
 
 
 def test_the_answer_is_the_assistants_last_word(caller: Caller, run: Run) -> None:
