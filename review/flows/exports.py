@@ -16,6 +16,7 @@ from review.core.models import record_event
 from review.labeling.final_labels import LabelledRollout, labelled_rollouts
 from review.labeling.models import Answer
 from review.runs.models import ErratumState, Run
+from review.verifiers.models import Channel
 
 Rows = Iterator[LabelledRollout]
 
@@ -185,10 +186,17 @@ def _prm800k(rows: Rows) -> Iterator[Prm800kRow]:
                 problem=row.prompt,
                 ground_truth_answer=row.references[0] if row.references else None,
                 pre_generated_steps=row.step_texts(),
-                pre_generated_answer=row.verdicts[0].extracted if row.verdicts else None,
+                pre_generated_answer=_extracted(row),
             ),
             label=label,
         )
+
+
+def _extracted(row: LabelledRollout) -> str | None:
+    """The answer that the primary verifier read."""
+    judges = (said for said in row.verdicts if said.channel == Channel.CORRECTNESS)
+    primary = next(judges, None)
+    return primary.extracted if primary else None
 
 
 def _step_labels(row: LabelledRollout) -> StepLabels | None:

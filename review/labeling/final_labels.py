@@ -31,6 +31,7 @@ from review.rollouts.models import Group, Rollout
 from review.runs.models import Erratum, ErratumState, Prompt, Run, Split
 from review.sampling.models import Draw, Pick, Wave, WaveState
 from review.verifiers.models import Verdict, VerifierVersion
+from review.verifiers.queries import verifiers_of
 
 ROWS_A_PIECE = 2_000
 
@@ -217,6 +218,10 @@ class _Shared:
                 project=run.project_id
             ).values_list("pk", "name", "version", "channel")
         }
+        # The run's own first, the primary one before all.
+        own = [verifier.pk for verifier in verifiers_of(run)]
+        others = sorted(self.verifiers.keys() - set(own))
+        self.place = {pk: place for place, pk in enumerate([*own, *others])}
         waves = Wave.objects.filter(window__rule=queue.rule_id)
         self.waves = {
             pk: (str(window), *wave)
@@ -356,10 +361,11 @@ def _decisions(queue: Queue, ids: RawSQL, name_of: Names) -> dict[int, Decision]
 def _verdicts(ids: RawSQL, shared: _Shared) -> dict[int, list[GivenVerdict]]:
     rows = Verdict.objects.filter(rollout__in=ids, verifier__in=shared.verifiers)
     verdicts: dict[int, list[GivenVerdict]] = defaultdict(list)
-    for rollout, verifier, *said in rows.order_by("verifier_id").values_list(
+    columns = rows.values_list(
         *("rollout_id", "verifier_id", "outcome", "score", "extracted", "path", "form"),
         "candidates",
-    ):
+    )
+    for rollout, verifier, *said in sorted(columns, key=lambda row: shared.place[row[1]]):
         verdicts[rollout].append(GivenVerdict(*shared.verifiers[verifier], *said))
     return verdicts
 

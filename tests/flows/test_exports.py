@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from django.urls import reverse
 
@@ -18,6 +19,7 @@ from review.labeling.services.judgements import NewLabel
 from review.labeling.services.known_answers import mark_gold
 from review.labeling.services.leases import take_next
 from review.runs.models import Prompt, Run
+from review.verifiers.services import known_version
 from tests import builders
 from tests.api.calls import Caller, refused
 from tests.labeling import items
@@ -249,6 +251,25 @@ def test_prm800k_rates_steps_up_to_the_first_wrong_one(project: Project, ben: Us
     assert rated == [("First.", 1), ("Second.", -1)]
     assert [step["chosen_completion"] for step in found["label"]["steps"]] == [0, None]
     assert len(rows["solution"]["label"]["steps"]) == 3
+
+
+def test_the_answer_of_prm800k_is_the_one_that_the_primary_verifier_read(
+    project: Project, ben: User
+) -> None:
+    # Known to the project before the run's own.
+    known_version(project=project, name="older", version="1", channel="correctness")
+    run = builders.make_stored_run(project)
+    queue = builders.open_audit(run, budget=16, waves=1).queue
+    rollout = run.rollouts.get(pk=items.take(queue, ben).rollout_id)
+    verdict = msgspec.structs.replace(
+        builders.make_verdict(""), verifier="older", version="1", extracted="99"
+    )
+    ingest.store_verdicts(run=run, channel="correctness", verdicts=[(rollout.uid, verdict)])
+    answer(queue, ben)
+    (row,) = [row for row in lines(file_of(run, "jsonl")) if row["rollout"] == rollout.uid]
+    assert [verdict["verifier"] for verdict in row["verdicts"]] == ["boxed-any@1", "older@1"]
+    answers = {row["question"]["pre_generated_answer"] for row in lines(file_of(run, "prm800k"))}
+    assert "99" not in answers
 
 
 def test_pairs_are_of_one_group_and_prefer_the_right_answer(project: Project, ben: User) -> None:
