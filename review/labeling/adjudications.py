@@ -13,7 +13,7 @@ from review.accounts.queries import roles_in
 from review.core.errors import MissingError
 from review.labeling.disagreements import AtOdds, at_odds
 from review.labeling.models import PENDING, Adjudication, Assignment, Cause, Label, Objection, Queue
-from review.labeling.queries import FINAL, SLOT_ORDER
+from review.labeling.queries import FINAL, SLOT_ORDER, are_at_odds
 from review.rollouts.models import Rollout
 
 ADJUDICATING_ROLES = {Role.ADJUDICATOR, Role.LEAD}
@@ -143,7 +143,8 @@ class Case:
 
     @property
     def needs_decision(self) -> bool:
-        return not self.is_decided and (self.differs or bool(self.objected))
+        """What most of three labels say is settled by them."""
+        return not self.is_decided and (are_at_odds(self.labels) or bool(self.objected))
 
 
 def case_of(queue: Queue, rollout: Rollout) -> Case:

@@ -317,7 +317,7 @@ def resolve(labels: Sequence[SlotLabel]) -> FinalAnswer:
     return FinalAnswer(answer, _step(agreeing[0]), is_hack, ids)
 
 
-def are_at_odds(labels: Sequence[SlotLabel]) -> bool:
+def are_at_odds(labels: Sequence[SlotLabel | Label]) -> bool:
     """Two decided labels that differ, or as many for one answer as for the other."""
     decided = [label for label in labels if label.answer != Answer.CANNOT_TELL]
     if len(decided) == 2:

@@ -95,6 +95,19 @@ def test_a_third_review_to_come_is_waited_for(
     assert rollouts_waiting(kim, project) == []
 
 
+def test_what_most_of_three_labels_say_needs_no_decision(
+    project: Project, queue: Queue, ben: User, eve: User, kim: User
+) -> None:
+    (found,) = both_label(queue, ben, eve)
+    assert case_of(queue, found).needs_decision
+    third = builders.make_user(project, Role.REVIEWER, name="zoe")
+    Assignment.objects.filter(queue=queue, state="open").update(state="skipped")
+    Assignment.objects.filter(rollout=found, slot=3).update(state="open")
+    items.commit(items.take(queue, third), third)
+    assert not case_of(queue, found).needs_decision
+    assert rollouts_waiting(kim, project) == []
+
+
 def test_nobody_is_asked_about_their_own_label(
     project: Project, queue: Queue, ben: User, eve: User
 ) -> None:
