@@ -1,8 +1,10 @@
 """What is said of one answer counts for those that gave the same one."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from django.db.models import F
 
 from review.accounts.models import Project, Role, User
 from review.calibration.models import RewardRule
@@ -10,8 +12,8 @@ from review.calibration.queries import settled_answers
 from review.calibration.services.tables import build_table
 from review.flows import audit, classes, ingest, labels
 from review.labeling.errors import QueueInUseError
-from review.labeling.models import Answer, Assignment, AssignmentState, Queue, SettledClass
-from review.labeling.queries import final_answers, has_pending, progress_of
+from review.labeling.models import Answer, Assignment, AssignmentState, Label, Queue, SettledClass
+from review.labeling.queries import UNDO_SECONDS, final_answers, has_pending, progress_of
 from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.labeling.services.queues import change_queue, settings_of
@@ -52,6 +54,13 @@ def correctness_alone(
 def settle(rollout: Rollout) -> None:
     assert rollout.answer_class is not None
     classes.settle_class(prompt=rollout.group.prompt, answer_class=rollout.answer_class)
+
+
+def settle_for_good(rollout: Rollout) -> None:
+    """When no label can be taken back any more."""
+    age = timedelta(seconds=UNDO_SECONDS + 1)
+    Label.objects.update(created_at=F("created_at") - age)
+    settle(rollout)
 
 
 def take_of_class(queue: Queue, reviewer: User, name: str) -> Assignment:
@@ -140,7 +149,7 @@ def test_members_labelled_differently_split_their_class(
     )
     settle(first.rollout)
     items.commit(other, ben, Answer.INCORRECT)
-    settle(other.rollout)
+    settle_for_good(other.rollout)
     prompt = Prompt.objects.get(run=run)
     mixed = SettledClass.objects.get(answer_class="15")
     assert mixed.mixed_by is not None
@@ -150,6 +159,22 @@ def test_members_labelled_differently_split_their_class(
     assert not Rollout.objects.filter(run=run, answer_class="15").exists()
 
 
+def test_a_label_that_can_still_be_taken_back_splits_no_class(
+    run: Run, rule: AuditRule, ben: User
+) -> None:
+    first = take_of_class(rule.queue, ben, "16")
+    items.commit(first, ben, Answer.INCORRECT)
+    second = take_of_class(rule.queue, ben, "16")
+    settle_for_good(first.rollout)
+    items.commit(second, ben, Answer.CORRECT)
+    settle(second.rollout)
+    assert Rollout.objects.filter(run=run, answer_class="16").exists()
+    labels.retract_label(queue=rule.queue, reviewer=ben)
+    settle_for_good(second.rollout)
+    assert SettledClass.objects.get(answer_class="16", mixed_at=None, withdrawn_at=None)
+    assert Rollout.objects.filter(run=run, answer_class="16").exists()
+
+
 def test_members_spelled_alike_and_labelled_differently_are_in_no_class(
     run: Run, rule: AuditRule, ben: User
 ) -> None:
@@ -157,7 +182,7 @@ def test_members_spelled_alike_and_labelled_differently_are_in_no_class(
     items.commit(first, ben, Answer.INCORRECT)
     second = take_of_class(rule.queue, ben, "16")
     items.commit(second, ben, Answer.CORRECT)
-    settle(first.rollout)
+    settle_for_good(first.rollout)
     first.rollout.refresh_from_db()
     assert first.rollout.answer_class is None
     assert "16" not in settled_answers(run, windows_for_run(run)).get("p1", {})
@@ -167,7 +192,7 @@ def test_a_class_once_mixed_stays_unsettled(run: Run, rule: AuditRule, ben: User
     first = take_of_class(rule.queue, ben, "16")
     items.commit(first, ben, Answer.INCORRECT)
     items.commit(take_of_class(rule.queue, ben, "16"), ben, Answer.CORRECT)
-    settle(first.rollout)
+    settle_for_good(first.rollout)
     builders.store_steps(run, [3], groups=2)
     newer = run.rollouts.filter(step=3, answer_class="16").first()
     assert newer is not None
@@ -180,7 +205,7 @@ def test_a_class_once_mixed_pays_nobody(run: Run, rule: AuditRule, ben: User) ->
     items.commit(first, ben, Answer.INCORRECT)
     second = take_of_class(rule.queue, ben, "16")
     items.commit(second, ben, Answer.CORRECT)
-    settle(first.rollout)
+    settle_for_good(first.rollout)
     # The answer of a rollout that came after the class was split.
     Rollout.objects.filter(pk=second.rollout_id).update(answer_class="16")
     assert "16" not in settled_answers(run, windows_for_run(run)).get("p1", {})
