@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SEEDS ?= 0
 # How often a benchmark repeats its audits.
 REPLICATES ?= 1000
+# How many test processes, each with a database of its own: make test JOBS=0 for one, in sight.
+JOBS ?= auto
 # More arguments for pytest: make test ARGS="-k lease"
 ARGS ?=
 
@@ -44,7 +46,8 @@ demo: .venv/demo.stamp ## the whole story on this machine: server, two training 
 	$(python) manage.py demo
 
 test: .venv/dev.stamp browser ## run the tests
-	$(python) -m pytest $(ARGS)
+	@# A file's tests stay together: they share what is dear to set up.
+	$(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 static_checks := fmt-check lint types imports templates migrations deploy
 
