@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.verifiers import Item, Outcome, UnknownVerifierError, Verdict, VerdictError, build
+from trainer.verifiers import (
+    Item,
+    Outcome,
+    ParameterError,
+    UnknownVerifierError,
+    Verdict,
+    VerdictError,
+    build,
+)
 from trainer.verifiers.math import answer_form, boxed_answers
 
 MEGABYTE = 1_000_000
@@ -154,7 +162,7 @@ def test_an_unknown_verifier_is_refused_with_the_known_names() -> None:
 
 
 def test_a_parameter_that_a_verifier_does_not_take_is_refused() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(ParameterError, match=r"^strict: boxed-any takes no such parameter"):
         build("boxed-any", strict=True)
 
 
