@@ -29,6 +29,7 @@ class Listed:
 BUILT_IN: dict[str, Listed] = {
     "alias-contained": Listed("short_answer:AliasContained"),
     "boxed-any": Listed("math:BoxedAny"),
+    "constraints": Listed("constraints:Constraints"),
     "exact-match": Listed("short_answer:ExactMatch"),
 }
 
