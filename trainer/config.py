@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
+from trainer.verifiers import UnknownVerifierError, listed
+
 REWARD_SOURCES = ("verdict", "table", "true")
 
 
@@ -128,8 +130,28 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         _require(self.source in REWARD_SOURCES, "reward.source", f"must be one of {REWARD_SOURCES}")
+        _refuse_as_reward(self.verifier)
         _require(self.warm_up_steps >= 0, "reward.warm_up_steps", "must not be negative")
         _require(self.wait_s >= 0, "reward.wait_s", "must not be negative")
+
+
+def _refuse_as_reward(verifier: str) -> None:
+    """A reward is about correctness. Other channels are sent with the rollouts, if at all."""
+    try:
+        channel = listed(verifier).channel
+    except UnknownVerifierError as error:
+        raise ConfigError(f"reward.verifier: {error}") from None
+    reason = (
+        "optimising against a monitor teaches the policy to hide what it finds"
+        if channel == "monitor"
+        else "it says nothing of whether the answer is right"
+    )
+    _require(
+        channel == "correctness",
+        "reward.verifier",
+        f"{verifier} is of the channel {channel} and cannot be a reward: {reason};"
+        " name one of the channel correctness",
+    )
 
 
 @dataclass(frozen=True, slots=True)

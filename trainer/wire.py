@@ -23,20 +23,24 @@ def storable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VerifierPayload:
-    """A verifier of a run, with the channel it speaks on and its weight in the reward."""
+    """A verifier of a run, with the channel it speaks on and its weight in the reward.
+
+    weight: None is 1, of a monitor 0; a monitor is refused with any other.
+    """
 
     name: str
     version: str
     channel: str = "correctness"
-    weight: float = 1.0
+    weight: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of the API."""
+        usual = 0.0 if self.channel == "monitor" else 1.0
         return {
             "name": self.name,
             "version": self.version,
             "channel": self.channel,
-            "weight": self.weight,
+            "weight": usual if self.weight is None else self.weight,
         }
 
 

@@ -102,7 +102,6 @@ def start_import(
             name=verifier_name(columns, verdict.column, columns.first_variant),
             version=VERSION,
             channel=verdict.channel,
-            weight=1.0,
         )
         for verdict in columns.verdicts
     ]

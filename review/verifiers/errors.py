@@ -15,3 +15,7 @@ class MissingVerdictError(InvalidError):
     """Each correctness verifier of the run must have judged each rollout."""
 
     code = "missing_verdict"
+
+
+class MonitorRewardedError(InvalidError):
+    """A monitor has no part in a reward: optimising against it teaches the policy to hide."""

@@ -10,7 +10,7 @@ from review.rollouts.errors import UnknownRolloutError
 from review.rollouts.services import blank_texts, set_answer_classes
 from review.runs.models import Prompt, Run
 from review.runs.services import lock_run, refuse_unknown_normaliser
-from review.verifiers.errors import VerifierConflictError
+from review.verifiers.errors import MonitorRewardedError, VerifierConflictError
 from review.verifiers.models import Channel, RunVerifier, Verdict, VerifierVersion
 from review.verifiers.queries import correctness_verifiers_of, judged_pairs, verifiers_of
 from trainer.rewards.cells import answer_class
@@ -30,7 +30,14 @@ class NewVerifier:
     name: str
     version: str
     channel: str
-    weight: float
+    # In the reward; None is 1, of a monitor 0.
+    weight: float | None = None
+
+    @property
+    def weight_in_reward(self) -> float:
+        if self.weight is not None:
+            return self.weight
+        return 0.0 if self.channel == Channel.MONITOR else 1.0
 
 
 @transaction.atomic
@@ -53,7 +60,7 @@ def register_verifiers(*, run: Run, verifiers: Sequence[NewVerifier]) -> None:
         raise VerifierConflictError(fields={"verifiers": f"the run has {names}"})
     if not registered:
         RunVerifier.objects.bulk_create(
-            RunVerifier(run=run, verifier=version, position=position, weight=new.weight)
+            RunVerifier(run=run, verifier=version, position=position, weight=new.weight_in_reward)
             for position, (version, new) in enumerate(zip(versions, verifiers, strict=True))
         )
 
@@ -64,6 +71,11 @@ def _refuse_unusable(verifiers: Sequence[NewVerifier]) -> None:
         if name in names[:position]:
             raise VerifierConflictError(
                 "A verifier is named twice.", fields={f"verifiers[{position}]": "@".join(name)}
+            )
+    for position, new in enumerate(verifiers):
+        if new.channel == Channel.MONITOR and new.weight_in_reward:
+            raise MonitorRewardedError(
+                fields={f"verifiers[{position}].weight": "must be 0 for a monitor"}
             )
     judges = sum(new.channel == Channel.CORRECTNESS for new in verifiers)
     if not 1 <= judges <= MOST_JUDGES:

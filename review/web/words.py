@@ -152,6 +152,7 @@ ERRORS = (
     _("A verifier of this name and version is known with another channel, or the run has others."),
     _("A verdict names a verifier that the run did not register."),
     _("Each correctness verifier of the run must have judged each rollout."),
+    _("A monitor has no part in a reward: optimising against it teaches the policy to hide."),
 )
 
 # And the words that it is raised with.

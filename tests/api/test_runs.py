@@ -87,6 +87,25 @@ def test_a_run_that_could_not_be_audited_is_refused(
     assert not VerifierVersion.objects.exists()
 
 
+MONITOR = {"name": "monitor", "version": "1", "channel": "monitor"}
+
+
+def test_a_monitor_is_registered_without_weight_in_the_reward(
+    caller: Caller, project: Project
+) -> None:
+    answer = caller.post("runs", RUN | {"verifiers": [JUDGE, MONITOR]})
+    assert answer.status_code == 201
+    assert [row.weight for row in RunVerifier.objects.order_by("position")] == [1.0, 0.0]
+    again = caller.post("runs", RUN | {"verifiers": [JUDGE, MONITOR | {"weight": 0}]})
+    assert again.status_code == 200
+
+
+def test_a_monitor_is_refused_as_a_part_of_the_reward(caller: Caller, project: Project) -> None:
+    weighted = RUN | {"verifiers": [JUDGE, MONITOR | {"weight": 0.1}]}
+    refused(caller.post("runs", weighted), 400, "invalid", "verifiers[1].weight")
+    assert not Run.objects.exists()
+
+
 def test_a_config_may_hold_what_json_can_hold(caller: Caller, project: Project) -> None:
     config = {"nul\x00": "\x00", "deep": nested(48), "big": 10**400, "small": 5e-324}
     assert caller.post("runs", RUN | {"config": config}).status_code == 201

@@ -168,7 +168,10 @@ def test_small_budgets_have_few_waves() -> None:
     assert [default_waves(budget) for budget in (8, 48, 96, 300, 3000)] == [1, 1, 2, 4, 4]
 
 
-def test_a_verifier_that_is_not_about_correctness_cannot_be_audited(project: Project) -> None:
+@pytest.mark.parametrize("channel", ["format", "monitor"])
+def test_a_verifier_that_is_not_about_correctness_has_no_rule_and_so_no_reward_table(
+    project: Project, channel: str
+) -> None:
     from review.runs.services import NewRun
     from review.verifiers.services import NewVerifier
 
@@ -185,9 +188,9 @@ def test_a_verifier_that_is_not_about_correctness_cannot_be_audited(project: Pro
         ),
         verifiers=[
             NewVerifier(name="boxed-any", version="1", channel="correctness", weight=1.0),
-            NewVerifier(name="tags", version="1", channel="format", weight=1.0),
+            NewVerifier(name="other", version="1", channel=channel),
         ],
         actor="test",
     )
-    fields = refused(run, verifiers=[run.run_verifiers.get(verifier__name="tags")])
+    fields = refused(run, verifiers=[run.run_verifiers.get(verifier__name="other")])
     assert fields == {"verifiers": "correctness verifiers only"}

@@ -10,7 +10,7 @@ import pytest
 from tests.trainer.payloads import make_prompt, make_rollout, make_run, make_verdict
 from tests.trainer.recording_server import TOKEN, Answer, Failure, RecordingServer
 from trainer.client import AssayClient, AssayError, AssayUnavailable, NoRewardTable
-from trainer.wire import AuditPayload, LabelPayload, SignalReason, storable
+from trainer.wire import AuditPayload, LabelPayload, SignalReason, VerifierPayload, storable
 
 ASSIGNMENT = {
     "id": 5,
@@ -388,3 +388,12 @@ def test_the_light_parts_import_nothing_heavy(modules: str, heavy: str) -> None:
     program = f"import sys, {modules}; sys.exit(str(set('{heavy}'.split()) & set(sys.modules)))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.stderr.strip() == "set()"
+
+
+def test_a_monitor_has_no_weight_in_the_reward_unless_it_is_given_one() -> None:
+    weights = [
+        VerifierPayload("judge", "1").to_json()["weight"],
+        VerifierPayload("eyes", "1", channel="monitor").to_json()["weight"],
+        VerifierPayload("judge", "1", weight=0.5).to_json()["weight"],
+    ]
+    assert weights == [1.0, 0.0, 0.5]

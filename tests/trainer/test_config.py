@@ -35,6 +35,15 @@ def test_config_survives_a_round_trip() -> None:
         ({"task": {"min_terms": 7}}, "task.max_terms: must be at least task.min_terms"),
         ({"task": {"odd_share": 1.1}}, "task.odd_share: must be between 0 and 1"),
         ({"reward": {"source": "raw"}}, "reward.source: must be one of"),
+        ({"reward": {"verifier": "luck"}}, "reward.verifier: unknown verifier 'luck'; known"),
+        (
+            {"reward": {"verifier": "monitor"}},
+            "reward.verifier: monitor is of the channel monitor .* teaches the policy to hide",
+        ),
+        (
+            {"reward": {"verifier": "format"}},
+            "reward.verifier: format is of the channel format .* nothing of whether the answer",
+        ),
         ({"reward": {"wait_s": -1}}, "reward.wait_s: must not be negative"),
     ],
 )

@@ -136,10 +136,10 @@ FOLLOWED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "format:parentheses": ({}, "([{([x])}])", "([{(x)}] ([{([x}"),
     "format:quote_unquote": ({}, 'He said "no" and left.', 'He said "no".'),
-    "format:quotes": ({}, "\"He said 'she said \"no\"'\"", "\"He said 'no'\""),
+    "format:quotes": ({}, '"He said \'she said "no"\'"', "\"He said 'no'\""),
     "format:sub-bullets": ({}, "* **a**\n  - b\n* c\n  - d", "- b\n- d"),
     "format:thesis": ({}, "<i>All is well.</i> Because.", "<i>All is well.</i>"),
-    "format:title_case": ({}, "Rain In Spain", "Rain in Spain today"),
+    "format:title_case": ({}, "Rain in Spain", "Rain in spain"),
     "keywords:existence": ({"keywords": ["rain", "c++"]}, "Rainy C++.", "Rain in C."),
     "keywords:forbidden_words": ({"forbidden_words": ["rain", "c++"]}, "Rainy.", "In C++."),
     "keywords:frequency": (

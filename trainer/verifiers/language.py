@@ -8,10 +8,11 @@ from functools import lru_cache
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 # Told among these alone: a short text is easily taken for one of the model's rare languages.
-LANGUAGES = frozenset(
+_CODES = (
     "ar bg bn ca cs da de el en es et fa fi fr gu he hi hr hu id it ja kn ko lt lv mk ml mr ne"
-    " nl no pa pl pt ro ru sk sl sq sv sw ta te th tl tr uk ur vi zh".split()
+    " nl no pa pl pt ro ru sk sl sq sv sw ta te th tl tr uk ur vi zh"
 )
+LANGUAGES = frozenset(_CODES.split())
 _MIN_BYTES = 20  # of UTF-8; fewer tell nothing
 _MAX_CHARACTERS = 10_000  # later ones add nothing
 

@@ -31,6 +31,8 @@ BUILT_IN: dict[str, Listed] = {
     "boxed-any": Listed("math:BoxedAny"),
     "constraints": Listed("constraints:Constraints"),
     "exact-match": Listed("short_answer:ExactMatch"),
+    "format": Listed("format:Format", channel="format"),
+    "monitor": Listed("monitor:Monitor", channel="monitor"),
 }
 
 

@@ -34,7 +34,8 @@ class VerifierIn(msgspec.Struct, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=80)]
     version: Annotated[str, Meta(min_length=1, max_length=40)]
     channel: Literal["correctness", "format", "process", "probe", "monitor"] = "correctness"
-    weight: Annotated[float, Meta(ge=0, le=1000)] = 1.0
+    # Where it is not given: 1, of a monitor 0.
+    weight: Annotated[float, Meta(ge=0, le=1000)] | None = None
 
 
 class RunIn(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,20 +13,24 @@ from trainer.verifiers.constraints.text import (
 _CONJUNCTIONS = frozenset({"and", "but", "for", "nor", "or", "so", "yet"})
 # Personal, possessive, reflexive, demonstrative, interrogative and relative, indefinite.
 _PRONOUNS = frozenset(
-    "i me we us you he him she her it they them"
-    " my mine our ours your yours his hers its their theirs"
-    " myself ourselves yourself yourselves himself herself itself themselves"
-    " this that these those who whom whose which what whoever whomever whatever whichever"
-    " anybody anyone anything everybody everyone everything nobody nothing somebody someone"
-    " something each either neither both all some any none".split()
+    words(
+        "i me we us you he him she her it they them"
+        " my mine our ours your yours his hers its their theirs"
+        " myself ourselves yourself yourselves himself herself itself themselves"
+        " this that these those who whom whose which what whoever whomever whatever whichever"
+        " anybody anyone anything everybody everyone everything nobody nothing somebody someone"
+        " something each either neither both all some any none"
+    )
 )
 # The names that the instruction itself lists.
-_NAMES = (
-    "Emma Liam Sophia Jackson Olivia Noah Ava Lucas Isabella Mason Mia Ethan Charlotte Alexander"
-    " Amelia Benjamin Harper Leo Zoe Daniel Chloe Samuel Lily Matthew Grace Owen Abigail Gabriel"
-    " Ella Jacob Scarlett Nathan Victoria Elijah Layla Nicholas Audrey David Hannah Christopher"
-    " Penelope Thomas Nora Andrew Aria Joseph Claire Ryan Stella Jonathan"
-).split()
+_NAMES = frozenset(
+    words(
+        "Emma Liam Sophia Jackson Olivia Noah Ava Lucas Isabella Mason Mia Ethan Charlotte"
+        " Alexander Amelia Benjamin Harper Leo Zoe Daniel Chloe Samuel Lily Matthew Grace Owen"
+        " Abigail Gabriel Ella Jacob Scarlett Nathan Victoria Elijah Layla Nicholas Audrey David"
+        " Hannah Christopher Penelope Thomas Nora Andrew Aria Joseph Claire Ryan Stella Jonathan"
+    )
+)
 _TIMES = (1, 2, 3, 5, 7)
 _JAPANESE = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
 _INTERROBANG = re.compile(r"\?!|!\?|‽")
@@ -52,7 +56,7 @@ def _numbers(response: str, wanted: int) -> bool:
 
 def _person_names(response: str, wanted: int) -> bool:
     """Different names of the list, with their capital."""
-    return len(set(words(response)) & set(_NAMES)) >= wanted
+    return len(set(words(response)) & _NAMES) >= wanted
 
 
 def _pronouns(response: str, wanted: int) -> bool:

@@ -9,14 +9,14 @@ from datetime import date
 from itertools import pairwise
 
 from trainer.verifiers.constraints.base import Instruction
-from trainer.verifiers.constraints.text import AROUND_WORDS, bare_words, lines, sentences
+from trainer.verifiers.constraints.text import AROUND_WORDS, bare_words, lines, sentences, words
 
 # European capitals north of 45 degrees, from north to south, as the benchmark has them.
-_CAPITALS = (
+_CAPITALS = words(
     "Reykjavik Helsinki Oslo Tallinn Stockholm Riga Moscow Copenhagen Vilnius Minsk Dublin Berlin"
     " Amsterdam Warsaw London Brussels Prague Luxembourg Paris Vienna Bratislava Budapest Vaduz"
     " Chisinau Bern Ljubljana Zagreb"
-).split()
+)
 _AFRICAN_COUNTRIES = 52  # at least; how many there are is disputed
 _SEVENS = [str(number) for number in range(14, 51, 7)]
 _QUESTION = re.compile(r"Question \d+[.|):;]?")

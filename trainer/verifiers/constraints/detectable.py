@@ -34,7 +34,7 @@ def _bullets(response: str, wanted: int) -> bool:
 
 
 def _is_bullet(line: str) -> bool:
-    """"* item" or "- item"; neither "**bold**" nor a rule, "---"."""
+    """Whether it is "* item" or "- item"; neither "**bold**" nor a rule, "---", is one."""
     stripped = line.strip()
     if stripped.startswith("-"):
         return stripped.strip("- ") != ""

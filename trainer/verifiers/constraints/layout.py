@@ -11,6 +11,7 @@ from trainer.verifiers.constraints.text import (
     lines,
     sentences,
     tokens,
+    words,
 )
 
 # Unicode's emoji (UTS 51) but for those that are plain characters too, such as digits. An emoji
@@ -25,6 +26,10 @@ _PAIRS = {")": "(", "]": "[", "}": "{"}
 _LEVELS = 5
 _QUOTE_LEVELS = 3
 _TEMPLATE = ("My Answer:", "My Conclusion:", "Future Outlook:")
+# Words that a title may have in lower case.
+_MINOR_WORDS = frozenset(
+    words("a an the and but or nor so yet as at by for from in into of off on per to up via with")
+)
 _ITALICS = re.compile(r"<(i|em)>([^<]*)</\1>", re.IGNORECASE)
 _CURLY = str.maketrans("“”", '""')
 
@@ -132,8 +137,8 @@ def _italic_thesis(response: str) -> bool:
 
 
 def _title_case(response: str) -> bool:
-    found = [token for token in tokens(response) if token[0].isalpha()]
-    return bool(found) and not any(token[0].islower() for token in found)
+    major = [token for token in tokens(response) if token not in _MINOR_WORDS]
+    return bool(major) and not any(token[0].islower() for token in major)
 
 
 INSTRUCTIONS = {

@@ -8,18 +8,20 @@ from trainer.verifiers.constraints.text import QUOTES, bare_words, sentences, wo
 _TOLERANCE = 2.0
 # English words that carry grammar rather than meaning, and what an apostrophe leaves of them.
 _STOP_WORDS = frozenset(
-    "a an the"
-    " i me my myself we our ours ourselves you your yours yourself yourselves he him his himself"
-    " she her hers herself it its itself they them their theirs themselves"
-    " what which who whom this that these those"
-    " am is are was were be been being have has had having do does did doing can will should"
-    " and but if or because as until while than so nor"
-    " of at by for with about against between into through during before after above below to"
-    " from up down in out on off over under"
-    " again further then once here there when where why how just now"
-    " all any both each few more most other some such no not only own same too very"
-    " s t d ll m o re ve y ain aren couldn didn doesn don hadn hasn haven isn ma mightn mustn"
-    " needn shan shouldn wasn weren won wouldn".split()
+    words(
+        "a an the"
+        " i me my myself we our ours ourselves you your yours yourself yourselves he him his"
+        " himself she her hers herself it its itself they them their theirs themselves"
+        " what which who whom this that these those"
+        " am is are was were be been being have has had having do does did doing can will should"
+        " and but if or because as until while than so nor"
+        " of at by for with about against between into through during before after above below to"
+        " from up down in out on off over under"
+        " again further then once here there when where why how just now"
+        " all any both each few more most other some such no not only own same too very"
+        " s t d ll m o re ve y ain aren couldn didn doesn don hadn hasn haven isn ma mightn mustn"
+        " needn shan shouldn wasn weren won wouldn"
+    )
 )
 
 

@@ -5,10 +5,10 @@ import string
 
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 AROUND_WORDS = string.punctuation + string.whitespace
-QUOTES = "\"'”’"
+QUOTES = "\"'\u201d\u2019"
 
 _WORD = re.compile(r"\w+")
-_TOKEN = re.compile(r"\w+(?:[-'’.]\w+)*")
+_TOKEN = re.compile(r"\w+(?:[-'\u2019.]\w+)*")
 # Full stops that end no sentence come first: what they take can no longer be an end.
 _SENTENCE_END = re.compile(
     r"""
@@ -18,7 +18,7 @@ _SENTENCE_END = re.compile(
     | \bPh\.D\.
     | (?<![\w.])[A-Za-z]\.(?=\s)                         # initials
     | \.(?=(?:com|net|org|io|gov|edu|me)\b)              # addresses
-    | (?P<end>[.?!。？！‽]+["'”’]*)                        # QUOTES
+    | (?P<end>[.?!\u3002\uff1f\uff01\u203d]+["'\u201d\u2019]*)  # QUOTES
     """,
     re.VERBOSE,
 )
