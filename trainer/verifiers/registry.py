@@ -13,11 +13,14 @@ class Listed:
     """A built-in verifier: "module:class" of a dataclass whose fields are its parameters.
 
     needs_torch: it is built only where torch and transformers are installed.
+    kind: what it judges, "math", "short-answer", "code" or "judge", by which the probe suite
+    attacks it; None = no attack of the suite is meant for it.
     """
 
     path: str
     channel: str = "correctness"
     needs_torch: bool = False
+    kind: str | None = None
 
     def load(self) -> type[Any]:
         """The class. Raises ImportError where what it needs is not installed."""
@@ -27,12 +30,16 @@ class Listed:
 
 
 BUILT_IN: dict[str, Listed] = {
-    "alias-contained": Listed("short_answer:AliasContained"),
-    "boxed-any": Listed("math:BoxedAny"),
+    "alias-contained": Listed("short_answer:AliasContained", kind="short-answer"),
+    "boxed-any": Listed("math:BoxedAny", kind="math"),
     "constraints": Listed("constraints:Constraints"),
-    "exact-match": Listed("short_answer:ExactMatch"),
+    "contains-reference": Listed("naive:ContainsReference", kind="math"),
+    "exact-match": Listed("short_answer:ExactMatch", kind="short-answer"),
+    "first-boxed": Listed("naive:FirstBoxed", kind="math"),
     "format": Listed("format:Format", channel="format"),
+    "last-number": Listed("naive:LastNumber", kind="math"),
     "monitor": Listed("monitor:Monitor", channel="monitor"),
+    "probe": Listed("probes.detector:ProbeDetector", channel="probe"),
 }
 
 
