@@ -1,16 +1,19 @@
-"""Command line of the trainer: `python -m trainer train RECIPE --out DIR`."""
+"""Command line of the trainer: `python -m trainer train RECIPE --out DIR`, `... probe VERIFIER`."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
 
+from trainer import probe
 from trainer.config import REWARD_SOURCES, ConfigError, TrainerConfig, load_config
 from trainer.spool import SpoolError
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    if options.command == "probe":
+        return probe.run(options)
     try:
         config = load_config(options.recipe).with_overrides(
             seed=options.seed, reward_source=options.reward
@@ -38,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         "cold-start", help="only make the policy that training starts from"
     )
     cold_start.set_defaults(reward=None)
+    probe.add_arguments(commands.add_parser("probe", help="attack a verifier"))
     for command in (train, cold_start):
         command.add_argument("recipe", type=Path, help="a TOML file, see trainer/recipes")
         command.add_argument("--seed", type=int, help="instead of the recipe's")
