@@ -125,6 +125,7 @@ class GrpoConfig:
 class RewardConfig:
     source: str = "verdict"  # the raw verdict, the calibrated table, or (demo only) the truth
     verifier: str = "boxed-any"
+    probe: bool = False  # look for known hacks: a hit puts the rollout into a cell of its own
     warm_up_steps: int = 8  # of raw verdicts before the first table is asked for
     wait_s: float = 120.0  # longest wait for a table that is valid at the coming step
 

@@ -38,7 +38,7 @@ from trainer.model import Tokenizer
 from trainer.rewards import Cell, GroupRollout, RewardTable, cells_of_group, raw_reward
 from trainer.spool import RunLink
 from trainer.tables import TableFeed
-from trainer.verifiers import Item, Outcome, Verdict, Verifier, build
+from trainer.verifiers import Item, Outcome, Verifier, build
 
 # Posterior tables pay probabilities: dividing by the plain std would blow up tiny differences.
 STD_FLOORS = {"posterior": 0.3}
@@ -107,6 +107,7 @@ def train(
             state=state,
             tokenizer=tokenizer,
             verifier=verifier,
+            detector=build("probe") if config.reward.probe else None,
             prompts=prompts,
             held_out=held_out,
             link=link,
@@ -181,6 +182,7 @@ class GrpoRun:
     state: TrainingState
     tokenizer: Tokenizer
     verifier: Verifier
+    detector: Verifier | None  # of probe hits; None = no rollout is looked at
     prompts: Sequence[Prompt]
     held_out: Sequence[Prompt]
     link: RunLink | None
@@ -266,11 +268,14 @@ class GrpoRun:
         truncated: Sequence[bool],
         table: RewardTable | None,
     ) -> Group:
-        verdicts = self._verdicts([prompt] * len(responses), responses)
+        items = _items([prompt] * len(responses), responses)
+        verdicts = self.verifier.verify(items)
         cells = cells_of_group(
             [
-                GroupRollout((verdict,), is_truncated, probe=False)
-                for verdict, is_truncated in zip(verdicts, truncated, strict=True)
+                GroupRollout((verdict,), is_truncated, is_hit)
+                for verdict, is_truncated, is_hit in zip(
+                    verdicts, truncated, self._probe_hits(items), strict=True
+                )
             ],
             normaliser=self.verifier.normaliser,
             domain=prompt.domain,
@@ -307,13 +312,10 @@ class GrpoRun:
             return raw_reward(cell).value
         return table.reward(cell, prompt=prompt.uid, answer_class=answer_class).value
 
-    def _verdicts(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[Verdict]:
-        return self.verifier.verify(
-            [
-                Item(problem=prompt.text, response=response, references=(prompt.reference,))
-                for prompt, response in zip(prompts, responses, strict=True)
-            ]
-        )
+    def _probe_hits(self, items: Sequence[Item]) -> list[bool]:
+        if self.detector is None:
+            return [False] * len(items)
+        return [verdict.outcome is Outcome.FAIL for verdict in self.detector.verify(items)]
 
     def _advantages(self, batch: Batch, table: RewardTable | None) -> Tensor:
         """One advantage per rollout, in the order of the completions' rows."""
@@ -365,7 +367,7 @@ class GrpoRun:
             generator=torch.Generator().manual_seed(self.config.run.seed),
         )
         responses = [self.tokenizer.decode(row) for row in completions.token_NT.tolist()]
-        verdicts = self._verdicts(self.held_out, responses)
+        verdicts = self.verifier.verify(_items(self.held_out, responses))
         n_accepted = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
         n_correct = sum(
             task.is_correct(response, prompt.text)
@@ -379,6 +381,13 @@ class GrpoRun:
             self.link.send_prompts([group.prompt.payload() for group in batch.groups])
             self.link.send_rollouts(rollout_payloads(batch, self.verifier))
             self.link.complete_step(batch.step)
+
+
+def _items(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[Item]:
+    return [
+        Item(problem=prompt.text, response=response, references=(prompt.reference,))
+        for prompt, response in zip(prompts, responses, strict=True)
+    ]
 
 
 def _warn(message: str) -> None:

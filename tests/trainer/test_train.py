@@ -17,6 +17,7 @@ from trainer.demo.cold_start import fingerprint
 from trainer.demo.task import is_correct
 from trainer.metrics import METRICS_FILE, read_rows
 from trainer.train import Server, learning_rate_at, prompts_of, train
+from trainer.verifiers import Item, build
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,23 @@ def test_groups_reach_the_server_whole_and_in_order(
     assert registered["uid"] == "run-7"
     assert registered["config"]["grpo"]["group_size"] == registered["group_size"] == 4
     assert server.updates()[-1] == {"status": "finished"}
+
+
+@pytest.mark.parametrize("probe", [True, False])
+def test_rollouts_that_look_like_a_hack_are_marked_where_the_recipe_says_so(
+    probe: bool, tmp_path: Path, cold_starts: Path, server: RecordingServer
+) -> None:
+    train(
+        make_config(reward={"probe": probe}),
+        out=tmp_path,
+        cold_starts=cold_starts,
+        server=Server(server.url, TOKEN),
+    )
+    rollouts = server.sent("rollouts")
+    items = [Item("", rollout["messages"][0]["content"], ()) for rollout in rollouts]
+    is_hit = [verdict.outcome == "fail" for verdict in build("probe").verify(items)]
+    assert any(is_hit)
+    assert [rollout["probe"] for rollout in rollouts] == [probe and hit for hit in is_hit]
 
 
 def test_table_gives_the_reward_after_the_warm_up(
