@@ -37,6 +37,7 @@ BUILT_IN: dict[str, Listed] = {
     "exact-match": Listed("short_answer:ExactMatch", kind="short-answer"),
     "first-boxed": Listed("naive:FirstBoxed", kind="math"),
     "format": Listed("format:Format", channel="format"),
+    "judge": Listed("judge:Judge", kind="judge"),
     "last-number": Listed("naive:LastNumber", kind="math"),
     "monitor": Listed("monitor:Monitor", channel="monitor"),
     "probe": Listed("probes.detector:ProbeDetector", channel="probe"),
