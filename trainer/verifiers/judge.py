@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from trainer.verifiers import parameters
 from trainer.verifiers.base import Item, Verdict, undecided, version_of
 from trainer.verifiers.judge_calls import Call, Endpoint, Ledger, Limits, call_all
-from trainer.verifiers.judge_prompts import Asking, Prompt
+from trainer.verifiers.judge_prompts import Asking, digest_of_prompt
 
 # Groups of a judge's parameters, each checked and used by the module that it is of.
 _PARTS = {"_asking": Asking, "_endpoint": Endpoint, "_limits": Limits}
@@ -83,20 +83,19 @@ class Judge:
             verdicts[position] = self._verdict(prompt, call)
         return [verdict for verdict in verdicts if verdict is not None]
 
-    def _body(self, prompt: Prompt) -> Mapping[str, Any]:
+    def _body(self, prompt: str) -> Mapping[str, Any]:
         return {
             "model": self.model,
-            "messages": [{"role": "user", "content": prompt.text}],
+            "messages": [{"role": "user", "content": prompt}],
             "temperature": self.temperature,
             "seed": self.seed,
             "max_tokens": self.max_tokens,
         }
 
-    def _verdict(self, prompt: Prompt, call: Call) -> Verdict:
+    def _verdict(self, prompt: str, call: Call) -> Verdict:
         record: dict[str, Any] = {
             "prompt": self.prompt,
-            "prompt_sha256": prompt.sha256,
-            "fence": prompt.fence,
+            "prompt_sha256": digest_of_prompt(prompt),
             "temperature": self.temperature,
             "seed": self.seed,
             "attempts": call.attempts,

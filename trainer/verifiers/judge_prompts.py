@@ -1,15 +1,16 @@
 """What a judge is asked and how its answer is read, whichever model answers.
 
-The texts that others wrote stand between fences: lines with a code drawn anew for every request,
-which none of the texts holds. The answer counts only through its last line.
+The texts that others wrote stand between fences: lines with a code that is a digest of all of them,
+so that who writes a response cannot know its code, and the same question is asked in the same
+words again. The answer counts only through its last line.
 """
 
 import hashlib
 import re
-import secrets
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from trainer.verifiers import parameters
@@ -136,10 +137,10 @@ class Asking:
             return undecided(f"{length} characters are more than max_chars = {self.max_chars}")
         return None
 
-    def prompt_for(self, item: Item) -> "Prompt":
-        """The question about the item, under a new fence."""
+    def prompt_for(self, item: Item) -> str:
+        """The question about the item."""
         texts = [(name, _harmless(text)) for name, text in self._texts(item)]
-        fence = _fence_outside(text for _, text in texts)
+        fence = _fence_outside([text for _, text in texts])
         blocks = (f"[{fence} {name}]\n{text}\n[{fence} end of {name}]" for name, text in texts)
         parts = (
             _DATA_RULES.format(fence=fence),
@@ -147,7 +148,7 @@ class Asking:
             f"The data with the code {fence} has ended. {TASKS[self.prompt]}",
             _ANSWERS[self.answer],
         )
-        return Prompt("\n\n".join(parts), fence)
+        return "\n\n".join(parts)
 
     def _texts(self, item: Item) -> Iterable[tuple[str, str]]:
         yield "problem", item.problem
@@ -191,17 +192,9 @@ class Asking:
         return (Outcome.PASS if score >= self.pass_mark else Outcome.FAIL), score
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a judge is asked: a text for one user message, and the code of its fences."""
-
-    text: str
-    fence: str
-
-    @property
-    def sha256(self) -> str:
-        """The text's digest without the code: the same question has the same digest."""
-        return hashlib.sha256(self.text.replace(self.fence, "").encode()).hexdigest()
+def digest_of_prompt(prompt: str) -> str:
+    """SHA-256: the same question has the same."""
+    return hashlib.sha256(prompt.encode()).hexdigest()
 
 
 def has_words(text: str, least: int) -> bool:
@@ -243,9 +236,14 @@ def _harmless(text: str) -> str:
     return _CONTROL.sub(_TAKEN_APART, encodable)
 
 
-def _fence_outside(texts: Iterable[str]) -> str:
-    held = list(texts)
-    while True:
-        fence = secrets.token_hex(12)
-        if not any(fence in text for text in held):
+def _fence_outside(texts: Sequence[str]) -> str:
+    """A code that none of the texts holds.
+
+    For a text to hold its own digest takes 2^96 tries; where it did, the next one is taken.
+    """
+    whole = "\0".join(texts)
+    for turn in count():
+        fence = hashlib.sha256(f"{turn}\0{whole}".encode()).hexdigest()[:24]
+        if fence not in whole:
             return fence
+    raise AssertionError("count() ends nowhere")

@@ -38,9 +38,11 @@ BUILT_IN: dict[str, Listed] = {
     "first-boxed": Listed("naive:FirstBoxed", kind="math"),
     "format": Listed("format:Format", channel="format"),
     "judge": Listed("judge:Judge", kind="judge"),
+    "judge-local": Listed("generative:LocalJudge", needs_torch=True, kind="judge"),
     "last-number": Listed("naive:LastNumber", kind="math"),
     "monitor": Listed("monitor:Monitor", channel="monitor"),
     "probe": Listed("probes.detector:ProbeDetector", channel="probe"),
+    "process": Listed("process:Process", channel="process", needs_torch=True),
 }
 
 
