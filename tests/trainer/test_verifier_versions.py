@@ -1,5 +1,7 @@
 """Parameters are part of a verifier's version."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -44,6 +46,16 @@ def test_how_the_work_is_done_changes_no_version() -> None:
 def test_every_verifier_tells_its_parameters_and_agrees_with_its_listing(name: str) -> None:
     assert all(parameter.name.isidentifier() for parameter in parameters_of(name))
     assert BUILT_IN[name].load().channel == BUILT_IN[name].channel
+
+
+def test_no_verifier_s_class_pulls_in_torch() -> None:
+    program = (
+        "import sys; from trainer.verifiers import BUILT_IN; "
+        "[listed.load() for listed in BUILT_IN.values()]; "
+        "sys.exit(str({'torch', 'transformers', 'django'} & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stderr.strip() == "set()"
 
 
 def test_what_cannot_be_decided_says_why() -> None:

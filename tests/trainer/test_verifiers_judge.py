@@ -238,7 +238,7 @@ def test_a_chat_template_s_marks_are_taken_apart(endpoint: Endpoint, mark: str) 
     assert mark in endpoint.prompts[0].replace("\u200b", "")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(responses=st.lists(st.text(st.characters(), max_size=40), max_size=6))
 def test_any_text_is_judged_and_keeps_its_place(responses: list[str]) -> None:
     marked = [f"row {row} {response}" for row, response in enumerate(responses)]
@@ -317,6 +317,12 @@ def test_a_refusal_is_not_tried_again(endpoint: Endpoint, status: int) -> None:
 def test_a_body_that_is_not_the_api_s_is_undecided(endpoint: Endpoint, body: bytes) -> None:
     endpoint.behave = always(Says(body=body))
     assert verdict_of(endpoint).detail == "the answer is not the API's"
+
+
+def test_an_answer_is_recorded_as_a_database_takes_it(endpoint: Endpoint) -> None:
+    endpoint.behave = always(Says(f"\ud800 \0\n{RIGHT}"))
+    verdict = verdict_of(endpoint)
+    assert (verdict.outcome, verdict.record["raw"]) == (Outcome.PASS, f"? \ufffd\n{RIGHT}")
 
 
 def test_an_endless_answer_is_given_up(endpoint: Endpoint) -> None:
@@ -405,6 +411,12 @@ def test_the_budget_of_tokens_counts_prompts_and_answers(endpoint: Endpoint) -> 
     verdicts = judge(endpoint, budget_tokens=200, concurrency=1).verify([item()] * 3)
     assert [verdict.outcome for verdict in verdicts] == ["pass", "pass", "undecided"]
     assert verdicts[2].detail == "budget spent: 220 tokens"
+
+
+def test_the_budget_of_tokens_ends_where_the_endpoint_counts_none(endpoint: Endpoint) -> None:
+    endpoint.behave = always(Says(tokens=(0, 0)))
+    verdicts = judge(endpoint, budget_tokens=200, concurrency=1).verify([item()] * 3)
+    assert [verdict.outcome for verdict in verdicts] == ["pass", "undecided", "undecided"]
 
 
 # The key

@@ -8,6 +8,7 @@ from trainer.verifiers import parameters
 from trainer.verifiers.base import Item, Verdict, undecided, version_of
 from trainer.verifiers.judge_calls import Call, Endpoint, Ledger, Limits, call_all
 from trainer.verifiers.judge_prompts import Asking, digest_of_prompt
+from trainer.verifiers.texts import storable
 
 # Groups of a judge's parameters, each checked and used by the module that it is of.
 _PARTS = {"_asking": Asking, "_endpoint": Endpoint, "_limits": Limits}
@@ -110,7 +111,7 @@ class Judge:
             seconds=call.seconds,
             record={
                 **record,
-                "model": reply.model,
+                "model": storable(reply.model),
                 "prompt_tokens": reply.prompt_tokens,
                 "answer_tokens": reply.answer_tokens,
             },

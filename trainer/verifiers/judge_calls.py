@@ -110,7 +110,8 @@ class Limits:
 
     concurrency: calls at once. attempts: for one item. backoff_s: before the second attempt, about;
     doubled before each further one. timeout_s: of one attempt. deadline_s: of the batch.
-    budget_calls, budget_tokens: of all batches together; None = no limit.
+    budget_calls, budget_tokens: of all batches together; None = no limit. Every attempt is a call;
+    tokens are the endpoint's count of prompt and answer.
     """
 
     concurrency: int
@@ -188,6 +189,8 @@ def call_all(
 
     A plain call from any thread, one with a running event loop too. It ends at the deadline.
     """
+    if not bodies:
+        return []
     try:
         endpoint.check_host()
         key = endpoint.key()
@@ -306,7 +309,8 @@ class _Caller:
         except httpx.TransportError as error:
             raise _TryAgain(f"no answer: {type(error).__name__}") from None
         reply = _reply_in(content, self._key)
-        self._ledger.count_tokens(reply.prompt_tokens + reply.answer_tokens)
+        reported = reply.prompt_tokens + reply.answer_tokens
+        self._ledger.count_tokens(reported or _estimated_tokens(body, reply))
         return reply
 
     async def _post(self, http: httpx.AsyncClient, body: Mapping[str, Any]) -> bytes:
@@ -323,6 +327,11 @@ class _Caller:
                 if len(received) > _MAX_BODY_BYTES:
                     raise _GiveUp(f"the answer is longer than {_MAX_BODY_BYTES} bytes")
             return bytes(received)
+
+
+def _estimated_tokens(body: Mapping[str, Any], reply: Reply) -> int:
+    """About four characters each, for an endpoint that reports none: its budget ends too."""
+    return (len(json.dumps(body)) + len(reply.text)) // 4
 
 
 def _check_status(response: httpx.Response) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from trainer.verifiers import parameters
 from trainer.verifiers.base import Item, Outcome, ParameterError, Verdict, undecided
 from trainer.verifiers.short_answer import squad_normal_form
+from trainer.verifiers.texts import encodable, storable
 
 # What the judge decides, by name and version: other words are a new version.
 TASKS = {
@@ -168,11 +169,12 @@ class Asking:
         the response, or says before it changes its mind, does not count. An answer that was cut
         off has no last line.
         """
+        raw = storable(answer)
         match = None if is_cut_off else _LAST_LINES[self.answer].fullmatch(_last_line(answer))
         if match is None:
             status = "cut-off" if is_cut_off else "unparseable" if answer.strip() else "empty"
             verdict = undecided(f"the judge's answer is {status}", seconds=seconds)
-            return replace(verdict, record={**record, "raw": answer, "parse": status})
+            return replace(verdict, record={**record, "raw": raw, "parse": status})
         outcome, score = self._meaning(match["word"])
         return Verdict(
             outcome=outcome,
@@ -182,7 +184,7 @@ class Asking:
             form="none",
             candidates=0,
             seconds=seconds,
-            record={**record, "raw": answer, "parse": "parsed"},
+            record={**record, "raw": raw, "parse": "parsed"},
         )
 
     def _meaning(self, word: str) -> tuple[Outcome, float | None]:
@@ -232,8 +234,7 @@ def _rejected(path: str, detail: str) -> Verdict:
 
 def _harmless(text: str) -> str:
     """The text as any tokenizer and any encoding takes it, without a chat template's marks."""
-    encodable = text.encode("utf-8", "replace").decode()  # a lone surrogate becomes "?"
-    return _CONTROL.sub(_TAKEN_APART, encodable)
+    return _CONTROL.sub(_TAKEN_APART, encodable(text))
 
 
 def _fence_outside(texts: Sequence[str]) -> str:
@@ -242,8 +243,5 @@ def _fence_outside(texts: Sequence[str]) -> str:
     For a text to hold its own digest takes 2^96 tries; where it did, the next one is taken.
     """
     whole = "\0".join(texts)
-    for turn in count():
-        fence = hashlib.sha256(f"{turn}\0{whole}".encode()).hexdigest()[:24]
-        if fence not in whole:
-            return fence
-    raise AssertionError("count() ends nowhere")
+    codes = (hashlib.sha256(f"{turn}\0{whole}".encode()).hexdigest()[:24] for turn in count())
+    return next(code for code in codes if code not in whole)

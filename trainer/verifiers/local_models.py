@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.verifiers import parameters
 from trainer.verifiers.base import ParameterError
+from trainer.verifiers.texts import encodable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,7 +32,8 @@ def digest_of(folder: Any) -> str:
     """
     parameters.text("model", folder)
     try:
-        files = sorted({file for kind in _DECIDING for file in Path(folder).glob(kind)})
+        found = {file for kind in _DECIDING for file in Path(folder).glob(kind)}
+        files = sorted(file for file in found if file.is_file())
         stamps = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
     except (OSError, ValueError) as error:
         raise ParameterError(f"model: the folder cannot be read ({type(error).__name__})") from None
@@ -73,9 +75,8 @@ class LocalModel:
 
     def tokens(self, text: str) -> list[int]:
         """The text's tokens; in it a special token's name is text like any other."""
-        encodable = text.encode("utf-8", "replace").decode()  # lone surrogates have no tokens
         encoded: Any = self.tokenizer(
-            encodable, add_special_tokens=False, split_special_tokens=True
+            encodable(text), add_special_tokens=False, split_special_tokens=True
         )
         return list(encoded["input_ids"])
 

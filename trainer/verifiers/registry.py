@@ -37,12 +37,14 @@ BUILT_IN: dict[str, Listed] = {
     "exact-match": Listed("short_answer:ExactMatch", kind="short-answer"),
     "first-boxed": Listed("naive:FirstBoxed", kind="math"),
     "format": Listed("format:Format", channel="format"),
+    "hybrid": Listed("hybrid:Hybrid"),
     "judge": Listed("judge:Judge", kind="judge"),
     "judge-local": Listed("generative:LocalJudge", needs_torch=True, kind="judge"),
     "last-number": Listed("naive:LastNumber", kind="math"),
     "monitor": Listed("monitor:Monitor", channel="monitor"),
     "probe": Listed("probes.detector:ProbeDetector", channel="probe"),
     "process": Listed("process:Process", channel="process", needs_torch=True),
+    "rubric": Listed("rubric:Rubric"),
 }
 
 
