@@ -25,13 +25,18 @@ def boxed_answers(text: str) -> list[str]:
     Of boxes within boxes only the innermost count; unclosed and blank ones do not. One pass:
     the time is linear in the text, whatever it holds.
     """
+    return [text[start:end] for start, end in boxed_spans(text)]
+
+
+def boxed_spans(text: str) -> list[tuple[int, int]]:
+    """Where the contents of `boxed_answers` start and end in the text."""
     start_at = text.find("\\boxed")
     if start_at < 0:
         return []
     # A backslash before it may be what escapes it. Braces further on the left open no box.
     while start_at and text[start_at - 1] == "\\":
         start_at -= 1
-    answers: list[str] = []
+    spans: list[tuple[int, int]] = []
     opened: list[int | None] = []  # per open brace: where its box's content starts, None = no box
     last_start = -1  # of the box closed last
     for token in _BRACES.finditer(text, start_at):
@@ -43,8 +48,8 @@ def boxed_answers(text: str) -> list[str]:
             start = opened.pop()
             if start is not None and start > last_start:
                 last_start = start
-                answers.append(text[start : token.start()])
-    return [answer for answer in answers if answer.strip()]
+                spans.append((start, token.start()))
+    return [(start, end) for start, end in spans if text[start:end].strip()]
 
 
 def answer_form(answer: str) -> str:
