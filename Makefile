@@ -17,7 +17,7 @@ html := find templates -name '*.html'
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
-	fix loop bench-coverage bench-draw bench-evouna bench-queue bench-desk bench-ingest bench-render screenshots browser openapi
+	fix loop bench-coverage bench-draw bench-evouna bench-queue bench-desk bench-ingest bench-render bench-verify screenshots browser openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ bench-desk: .venv/dev.stamp browser ## from a commit to the next rollout painted
 
 bench-queue: .venv/dev.stamp ## take and commit with 1,000 to 1,000,000 open items, and a race for them
 	$(python) -m tests.bench.queue
+
+bench-verify: .venv/dev.stamp ## how good, how fast and how hard to break are the verifiers?
+	$(python) -m tests.bench.verify
 
 screenshots: .venv/dev.stamp browser ## pictures of the main pages, in shots/
 	$(python) -m pytest tests/e2e -m screenshots
