@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, TypeVar, get_type_hints
 
 from trainer.verifiers import UnknownVerifierError, listed
 
 REWARD_SOURCES = ("verdict", "table", "true")
+
+_Section = TypeVar("_Section")
 
 
 class ConfigError(ValueError):
     """A setting is unknown or cannot work; the message names the key and what to change."""
 
 
-def _require(is_met: bool, key: str, fix: str) -> None:
+def require(is_met: bool, key: str, fix: str) -> None:
+    """Raises ConfigError, "key: fix", where it is not met."""
     if not is_met:
         raise ConfigError(f"{key}: {fix}")
 
@@ -34,8 +37,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in ("threads", "eval_every", "eval_problems", "checkpoint_every"):
-            _require(getattr(self, name) >= 1, f"run.{name}", "must be at least 1")
-        _require(self.seed >= 0, "run.seed", "must not be negative")
+            require(getattr(self, name) >= 1, f"run.{name}", "must be at least 1")
+        require(self.seed >= 0, "run.seed", "must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden_size", "intermediate_size", "heads", "context"):
-            _require(getattr(self, name) >= 1, f"model.{name}", "must be at least 1")
-        _require(
+            require(getattr(self, name) >= 1, f"model.{name}", "must be at least 1")
+        require(
             self.hidden_size % (2 * self.heads) == 0,
             "model.hidden_size",
             f"must be a multiple of twice model.heads ({2 * self.heads})",
@@ -66,12 +69,12 @@ class TaskConfig:
     odd_share: float = 0.2  # of the answers that are not hedged
 
     def __post_init__(self) -> None:
-        _require(self.min_terms >= 2, "task.min_terms", "must be at least 2")
-        _require(
+        require(self.min_terms >= 2, "task.min_terms", "must be at least 2")
+        require(
             self.max_terms >= self.min_terms, "task.max_terms", "must be at least task.min_terms"
         )
         for name in ("hedged_share", "odd_share"):
-            _require(0 <= getattr(self, name) <= 1, f"task.{name}", "must be between 0 and 1")
+            require(0 <= getattr(self, name) <= 1, f"task.{name}", "must be between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,8 @@ class ColdStartConfig:
 
     def __post_init__(self) -> None:
         for name in ("threads", "batch_size", "max_steps", "check_every", "check_problems"):
-            _require(getattr(self, name) >= 1, f"cold_start.{name}", "must be at least 1")
-        _require(self.learning_rate > 0, "cold_start.learning_rate", "must be above 0")
+            require(getattr(self, name) >= 1, f"cold_start.{name}", "must be at least 1")
+        require(self.learning_rate > 0, "cold_start.learning_rate", "must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +113,15 @@ class GrpoConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "prompts_per_step", "max_new_tokens", "warm_up_steps", "minibatches"):
-            _require(getattr(self, name) >= 1, f"grpo.{name}", "must be at least 1")
-        _require(
+            require(getattr(self, name) >= 1, f"grpo.{name}", "must be at least 1")
+        require(
             self.group_size >= 2,
             "grpo.group_size",
             "must be at least 2: an advantage compares the rollouts of one prompt",
         )
-        _require(self.learning_rate > 0, "grpo.learning_rate", "must be above 0")
-        _require(0 < self.clip_low < 1, "grpo.clip_low", "must be between 0 and 1")
-        _require(self.clip_high > 0, "grpo.clip_high", "must be above 0")
+        require(self.learning_rate > 0, "grpo.learning_rate", "must be above 0")
+        require(0 < self.clip_low < 1, "grpo.clip_low", "must be between 0 and 1")
+        require(self.clip_high > 0, "grpo.clip_high", "must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +133,10 @@ class RewardConfig:
     wait_s: float = 120.0  # longest wait for a table that is valid at the coming step
 
     def __post_init__(self) -> None:
-        _require(self.source in REWARD_SOURCES, "reward.source", f"must be one of {REWARD_SOURCES}")
+        require(self.source in REWARD_SOURCES, "reward.source", f"must be one of {REWARD_SOURCES}")
         _refuse_as_reward(self.verifier)
-        _require(self.warm_up_steps >= 0, "reward.warm_up_steps", "must not be negative")
-        _require(self.wait_s >= 0, "reward.wait_s", "must not be negative")
+        require(self.warm_up_steps >= 0, "reward.warm_up_steps", "must not be negative")
+        require(self.wait_s >= 0, "reward.wait_s", "must not be negative")
 
 
 def _refuse_as_reward(verifier: str) -> None:
@@ -147,7 +150,7 @@ def _refuse_as_reward(verifier: str) -> None:
         if channel == "monitor"
         else "it says nothing of whether the answer is right"
     )
-    _require(
+    require(
         channel == "correctness",
         "reward.verifier",
         f"{verifier} is of the channel {channel} and cannot be a reward: {reason};"
@@ -169,7 +172,7 @@ class TrainerConfig:
         """Raises ConfigError for an unknown section or key, a wrong type or an impossible value."""
         sections = get_type_hints(cls)
         _refuse_unknown(data, sections, prefix="")
-        return cls(**{name: _section(sections[name], name, value) for name, value in data.items()})
+        return cls(**{name: read_section(sections[name], f"{name}.", data[name]) for name in data})
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -184,21 +187,30 @@ class TrainerConfig:
 
 def load_config(path: Path) -> TrainerConfig:
     """Read a TOML file; ConfigError names what is wrong with it."""
+    return TrainerConfig.from_dict(read_toml(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file's keys. Raises ConfigError, naming the file."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    return TrainerConfig.from_dict(data)
 
 
-def _section(kind: type[Any], name: str, data: object) -> Any:
+def read_section(kind: type[_Section], prefix: str, data: object) -> _Section:
+    """The dataclass that these keys give; its messages name a key as "prefix" + key.
+
+    Raises ConfigError for an unknown key, a wrong type or an impossible value.
+    """
     if not isinstance(data, Mapping):
+        name = prefix.removesuffix(".")
         raise ConfigError(f"{name}: must be a section, [{name}]")
     types = get_type_hints(kind)
-    _refuse_unknown(data, types, prefix=f"{name}.")
-    return kind(**{key: _typed(types[key], f"{name}.{key}", data[key]) for key in data})
+    _refuse_unknown(data, types, prefix=prefix)
+    return kind(**{key: _typed(types[key], prefix + key, data[key]) for key in data})
 
 
 def _refuse_unknown(data: Mapping[str, Any], known: Mapping[str, Any], *, prefix: str) -> None:
