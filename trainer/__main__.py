@@ -1,4 +1,5 @@
-"""Command line of the trainer: `python -m trainer train RECIPE --out DIR`, `... probe VERIFIER`."""
+"""Command line of the trainer: `python -m trainer train RECIPE --out DIR`, `... probe VERIFIER`,
+`... fit-verifier LABELS --out DIR`."""
 
 import argparse
 import os
@@ -7,6 +8,8 @@ from pathlib import Path
 
 from trainer import probe
 from trainer.config import REWARD_SOURCES, ConfigError, TrainerConfig, load_config
+from trainer.fitting.config import LEVELS, load_fit_config
+from trainer.fitting.labels import LabelsError
 from trainer.spool import SpoolError
 
 
@@ -15,12 +18,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "probe":
         return probe.run(options)
     try:
+        if options.command == "fit-verifier":
+            _fit_verifier(options)
+            return 0
         config = load_config(options.recipe).with_overrides(
             seed=options.seed, reward_source=options.reward
         )
         _prepare_torch(config.run.threads)
         _train(config, options) if options.command == "train" else _cold_start(config, options)
-    except (ConfigError, SpoolError) as error:
+    except (ConfigError, LabelsError, SpoolError) as error:
         sys.stderr.write(f"trainer: {error}\n")
         return 2
     return 0
@@ -51,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
             required=command is cold_start,
             help="folder where cold starts are kept and shared (default: in the run's folder)",
         )
+    fit = commands.add_parser("fit-verifier", help="fit a verifier to labels that were exported")
+    fit.add_argument("labels", type=Path, nargs="+", help="exports of labels, format jsonl")
+    fit.add_argument("--out", type=Path, required=True, help="new folder of the verifier")
+    fit.add_argument("--recipe", type=Path, help="a TOML file with the keys of FitConfig")
+    fit.add_argument("--level", choices=LEVELS, help="judge answers or steps")
+    fit.add_argument("--model", help="what to start from: a folder or a hub id")
+    fit.add_argument("--threshold", type=float, help="on P(right); else chosen on the dev prompts")
+    fit.add_argument("--seed", type=int)
     return parser
 
 
@@ -80,6 +94,14 @@ def _cold_start(config: TrainerConfig, options: argparse.Namespace) -> None:
     from trainer.model import Tokenizer
 
     cold_start(config, Tokenizer(task.VOCABULARY), options.cold_starts)
+
+
+def _fit_verifier(options: argparse.Namespace) -> None:
+    from trainer.fit_verifier import fit_verifier
+
+    names = ("level", "model", "threshold", "seed")
+    config = load_fit_config(options.recipe, **{name: getattr(options, name) for name in names})
+    fit_verifier(config, options.labels, options.out)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from tests import builders
 from tests.api.calls import Caller, refused
 from tests.labeling import items
 from tests.web.rules import signed_in
+from trainer.fitting.labels import read_labels
 
 HOSTILE = (
     "so \u202e7+8 <script>alert(1)</script> ]]> \u2028 'quoted' \\n \\\\\n\n"
@@ -114,6 +116,30 @@ def test_every_labelled_rollout_is_a_line_with_all_that_stands_behind_it(
         assert row["final"]["source"] == "labels"
         assert row["sample"]["weight"] == stored.draws.get().weight
         assert (row["pick"], row["gold"], row["adjudication"]) == (None, None, None)
+
+
+def test_a_verifier_can_be_fitted_to_the_lines(project: Project, ben: User, tmp_path: Path) -> None:
+    """Over both waves each window's labels weigh what was in its frame."""
+    run = builders.make_run(project)
+    builders.store_steps(run, [1, 2])
+    rule = builders.open_audit(run, budget=32, waves=2)
+    for _ in range(2):
+        answer(rule.queue, ben)
+        audit.advance_window(window=rule.windows.get())
+    file = tmp_path / "labels.jsonl"
+    file.write_bytes(file_of(run, "jsonl"))
+    examples = read_labels([file], level="step").examples
+    rows = {row["id"]: row for row in lines(file.read_bytes())}
+    assert len(examples) == 32
+    assert {row["sample"]["wave"] for row in rows.values()} == {1, 2}
+    assert sum(example.weight for example in examples) == pytest.approx(64)
+    for example in examples:
+        row = rows[example.id]
+        assert (example.item.problem, example.item.references) == ("7 + 8", ("15",))
+        assert example.item.response == row["messages"][0]["content"]
+        assert example.is_correct == (row["final"]["answer"] == "correct")
+        assert example.step_labels()[0] == example.is_correct
+        assert example.outcomes.keys() == {"boxed-any@1"}
 
 
 def test_the_final_answer_is_the_one_that_estimates_use(

@@ -41,6 +41,7 @@ BUILT_IN: dict[str, Listed] = {
     "judge": Listed("judge:Judge", kind="judge"),
     "judge-local": Listed("generative:LocalJudge", needs_torch=True, kind="judge"),
     "last-number": Listed("naive:LastNumber", kind="math"),
+    "learned": Listed("learned:Learned", needs_torch=True),
     "math": Listed("symbolic:Mathematics", kind="math"),
     "monitor": Listed("monitor:Monitor", channel="monitor"),
     "probe": Listed("probes.detector:ProbeDetector", channel="probe"),
