@@ -17,7 +17,8 @@ html := find templates -name '*.html'
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
-	fix loop bench-coverage bench-draw bench-evouna bench-queue bench-desk bench-ingest bench-render bench-verify screenshots browser openapi
+	fix loop bench-coverage bench-draw bench-evouna bench-queue bench-desk bench-ingest bench-render \
+	bench-verify screenshots browser sandbox openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,7 +46,7 @@ install: .venv/dev.stamp ## install everything into .venv
 demo: .venv/demo.stamp ## the whole story on this machine: server, two training runs, an audit
 	$(python) manage.py demo
 
-test: .venv/dev.stamp browser ## run the tests
+test: .venv/dev.stamp browser sandbox ## run the tests
 	@# A file's tests stay together: they share what is dear to set up.
 	$(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
@@ -120,6 +121,16 @@ browser: ## install Debian's Chromium for the browser tests (as root)
 			|| echo "Chromium could not be installed: the browser tests will be skipped."; \
 	else \
 		echo "No chromium here and no way to install it: the browser tests will be skipped."; \
+	fi
+
+sandbox: ## install Debian's bubblewrap, in which the code verifier runs programs (as root)
+	@if command -v bwrap >/dev/null; then \
+		echo "bubblewrap is installed"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && apt-get install -y --no-install-recommends bubblewrap \
+			|| echo "bubblewrap could not be installed: the tests of the code verifier will be skipped."; \
+	else \
+		echo "No bubblewrap here and no way to install it: the tests of the code verifier will be skipped."; \
 	fi
 
 openapi: .venv/dev.stamp ## write the API's schema
