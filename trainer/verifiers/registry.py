@@ -32,6 +32,7 @@ class Listed:
 BUILT_IN: dict[str, Listed] = {
     "alias-contained": Listed("short_answer:AliasContained", kind="short-answer"),
     "boxed-any": Listed("math:BoxedAny", kind="math"),
+    "code": Listed("code:Code", kind="code"),
     "constraints": Listed("constraints:Constraints"),
     "contains-reference": Listed("naive:ContainsReference", kind="math"),
     "exact-match": Listed("short_answer:ExactMatch", kind="short-answer"),
