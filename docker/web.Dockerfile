@@ -3,6 +3,9 @@
 FROM python:3.11-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1
+# The sandbox of the code verifier; its container must allow user namespaces (compose.yaml).
+RUN apt-get update && apt-get install -y --no-install-recommends bubblewrap \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --create-home assay \
     && install --directory --owner assay --mode 700 /uploads
 WORKDIR /app
