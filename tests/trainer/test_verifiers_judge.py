@@ -344,7 +344,9 @@ def test_retry_after_holds_for_every_call(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1))]
+    "header",
+    ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1))],
+    ids=["seconds", "date"],
 )
 def test_a_wait_past_the_deadline_is_not_begun(endpoint: Endpoint, header: str) -> None:
     endpoint.behave = always(Fails(429, {"Retry-After": header}))
