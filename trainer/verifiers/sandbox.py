@@ -6,10 +6,10 @@ users; a root that holds read-only what the interpreter needs and nothing else; 
 calls that get around this. Inside, resource limits bound every process; outside, the parent bounds
 time, output and memory of them all, and everything that still runs dies with the program.
 
-Whether a program was started is a record that no program can forge: a shell reads a secret nonce
-from a pipe, prints it as the first line, and only then turns into the program, whose standard input
-is a file. The nonce is in no environment, argument, file or open descriptor by then. What came
-before the program is the sandbox's fault (`SandboxError`), all that follows is the program's own.
+Whether a program was started is a record that no program can forge: a shell says that it is there,
+reads a secret nonce from a pipe, prints it, and only then turns into the program, whose standard
+input is a file. The nonce is in no environment, argument, file or open descriptor by then. What
+came before the program is the sandbox's fault (`SandboxError`), all that follows is its own.
 
 Started by root, bubblewrap would leave the program with root's user id as the host counts, for whom
 the kernel limits no number of processes. So root makes a view of the host with the few paths that
@@ -45,8 +45,9 @@ PYTHON = os.path.realpath(sys.executable)
 NOBODY = 65534
 
 _INPUT = "input"
-# Prints the nonce, then is the program. `read` takes no byte more than its line.
-_START = f'read -r nonce && echo "$nonce" && exec "$@" <{_INPUT}'
+# Prints `supervision.READY` and the nonce, then is the program. `read` takes no byte more than its
+# line; without one, whoever wanted the program is gone.
+_START = f'echo && read -r nonce && echo "$nonce" && exec "$@" <{_INPUT}'
 _LIBRARIES = ("/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib32", "/usr/lib64")
 
 

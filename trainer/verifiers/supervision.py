@@ -22,6 +22,12 @@ _GONE_SECONDS = 10.0
 # How often the memory of a running program is looked at.
 _WATCH_SECONDS = 0.1
 _CHUNK = 1 << 16
+# Kills the program if whoever started it ends without a word. That processes die with their parents
+# is not enough: root's own launcher of the sandbox may not signal what runs as nobody.
+_GUARD = ("/bin/sh", "-c", 'read -r over || kill -s KILL -- "-$1"', "sh")
+# What a program's starter prints when everything around it stands. Only then it is told to start:
+# if this process has died meanwhile it is told nothing, and starts nothing.
+READY = b"\n"
 _STDERR_TAIL = 2000
 # In what bubblewrap tells: the first process in the sandbox, as the host counts.
 _CHILD = re.compile(rb'"child-pid": *([0-9]+)[^0-9]')
@@ -150,6 +156,11 @@ class _Watch:
         self._looked_at = self._spawned_at
         self._read_bytes = 0
         self._told = b""
+        self._stdin = stdin
+        self._is_ready = False
+        self._guard = subprocess.Popen(  # noqa: S603 - ours
+            [*_GUARD, str(process.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
         # All processes of the program are below this one; None as long as it is not known.
         self._topmost = None if told else process.pid
         self._pidfds = [os.pidfd_open(process.pid)]
@@ -159,14 +170,13 @@ class _Watch:
         self._selector.register(stderr, selectors.EVENT_READ, self._on_stderr)
         if told:
             self._selector.register(told, selectors.EVENT_READ, self._on_told)
-        with suppress(BrokenPipeError), stdin as pipe:
-            pipe.write(self._nonce)
 
     def __enter__(self) -> "_Watch":
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._kill()
+        self._guard.communicate(b"over\n")
         self._selector.close()
         for pidfd in self._pidfds:
             os.close(pidfd)
@@ -193,7 +203,7 @@ class _Watch:
 
     @property
     def wrote_too_much(self) -> bool:
-        return self._read_bytes > self._limits.output_bytes + len(self._nonce)
+        return self._read_bytes > self._limits.output_bytes + len(READY + self._nonce)
 
     @property
     def _deadline(self) -> float:
@@ -223,6 +233,11 @@ class _Watch:
         self._read_bytes += len(data)
         if self.started_at is None or not self.wrote_too_much:
             self.stdout += data
+        if not self._is_ready and self.stdout.startswith(READY):
+            self._is_ready = True
+            del self.stdout[: len(READY)]
+            with suppress(BrokenPipeError), self._stdin as pipe:
+                pipe.write(self._nonce)
         if self.started_at is None and self.stdout.startswith(self._nonce):
             self.started_at = perf_counter()
             del self.stdout[: len(self._nonce)]
