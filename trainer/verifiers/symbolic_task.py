@@ -4,14 +4,9 @@ from typing import Any
 
 from trainer.verifiers.answers import final_answer
 from trainer.verifiers.base import Outcome
-from trainer.verifiers.equality import (
-    LONGEST_ANSWER,
-    Comparison,
-    answer_reading,
-    answer_shape,
-    compare,
-    reference_reading,
-)
+from trainer.verifiers.equality import LONGEST_ANSWER, answer_shape, compare
+from trainer.verifiers.guards import Comparison
+from trainer.verifiers.readings import answer_reading, reference_reading
 
 
 def prepare() -> None:
