@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from tests import SHARED_DATA
 from tests.trainer.math_cases import MUST_NOT_PASS, MUST_PASS, Case
 from trainer.verifiers import Item, Outcome, ParameterError, Verdict, build
-from trainer.verifiers.answers import without_thinking
+from trainer.verifiers.answers import final_answer
+from trainer.verifiers.probes import run_suite
 from trainer.verifiers.units import units_in
+from trainer.verifiers.visible import as_seen, without_thinking
 
 MEGABYTE = 1_000_000
 CASES = SHARED_DATA / "math_verify_tests" / "cases.jsonl"
@@ -78,14 +81,16 @@ def test_the_verdict_on_a_committed_answer_tells_what_it_judged() -> None:
     ("response", "outcome", "path", "candidates"),
     [
         (r"$\boxed{10}$ or $\boxed{11}$", "fail", "boxes", 2),
-        (rf"\boxed{{3}} {'and so on ' * 20} \boxed{{11}}", "pass", "boxes", 2),
+        (rf"\boxed{{3}} {'and so on ' * 20} \boxed{{11}}", "undecided", "boxes", 2),
+        (rf"\boxed{{3}} {'and so on ' * 20} Final answer: \boxed{{11}}", "pass", "boxes", 2),
         (r"\boxed{3}. So the final answer is $11$.", "pass", "anchored", 2),
         ("The answer is 11.", "pass", "anchored", 1),
         ("That makes 11.", "pass", "bare", 1),
         ("It could be 10, 11", "fail", "bare", 2),
         ("I do not know.", "fail", "none", 0),
         ("", "fail", "none", 0),
-        (r"\boxed{ } \boxed{\phantom{2}} 11", "pass", "bare", 1),
+        (r"\boxed{ } \boxed{\phantom{2}} 11", "undecided", "bare", 1),
+        ("The answer is 3. The answer is 11.", "undecided", "anchored", 2),
     ],
 )
 def test_how_the_answer_stands_there_is_part_of_the_signature(
@@ -136,12 +141,43 @@ def test_a_sentence_for_a_reference_is_still_met_by_the_same_sentence() -> None:
         ("3+4", "unevaluated", "the answer is not worked out"),
         (r"\text{the value of } x = 7", "unclear", "the answer is a sentence"),
         ("10^{10^{10}}", "unclear", "a number is too large to be compared"),
+        ("|n| = 7", "unclear", "the answer's equation is not solved"),
+        ("8 = 7", "doubtful", "the sides of the equation in the box differ"),
+        ("7_9", "unclear", "the answer is in a base that nobody asked for"),
         ("x" * 1001, "unclear", "the answer is longer than 1,000 characters"),
     ],
 )
 def test_what_cannot_be_decided_says_why(answer: str, form: str, detail: str) -> None:
     verdict = verdict_on(rf"\boxed{{{answer}}}", "7")
     assert (verdict.outcome, verdict.form, verdict.detail) == ("undecided", form, detail)
+
+
+@pytest.mark.parametrize(
+    ("response", "detail"),
+    [
+        (r"It is not $\boxed{7}$.", "the answer stands in a denial"),
+        (r"Is it $\boxed{7}$?", "the answer stands in a question"),
+        (
+            r"\boxed{7}. I do not know.",
+            "the response takes its answer back, or says that it has none",
+        ),
+        ("Maybe 7", "the number stands in passing"),
+        ("Take 7. \\boxed{}", "the last box is empty or not closed"),
+        ("<answer>7</answer>\n</answer>", "the answer tags are not one pair"),
+        ("Answer: 6. Answer: 7", "different answers are given"),
+    ],
+)
+def test_a_right_answer_that_is_not_committed_to_is_held_open(response: str, detail: str) -> None:
+    verdict = verdict_on(response, "7")
+    assert (verdict.outcome, verdict.form, verdict.detail) == ("undecided", "doubtful", detail)
+    assert verdict_on(response, "8").outcome is Outcome.FAIL
+
+
+def test_the_suites_attacks_hardly_pass_and_every_honest_answer_does() -> None:
+    result = run_suite(build("math"))
+    assert result.overall.rate is not None
+    assert result.overall.rate.point <= 0.02
+    assert not [one.attempt.attack.id for one in result.rejected_controls()]
 
 
 def test_any_of_several_references_will_do() -> None:
@@ -206,6 +242,45 @@ def test_hostile_text_gives_a_verdict_in_its_place(responses: list[str], referen
 )
 def test_thinking_is_left_out(text: str, kept: str) -> None:
     assert without_thinking(text) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a <!-- b --> c <!-- d", "a  c "),
+        ("a <span hidden>b</span> <DIV STYLE='display:none'>c</div> d", "a   d"),
+        (r"\color{red}{a} {\color{white} b} c \phantom{{d}} \xcancel{e}", r"\color{red}{a} {} c  "),
+        ("```py\na\n```\nb\n```\nc\n```", "\nb\n\nc\n"),
+        ("a\n**User:** b", "a\n"),
+        ("a ~~b~~ c ~~ d", "a  c ~~ d"),
+        ("50% of\n  % a\nb", "50% of\n\nb"),
+        ("a\u2028b\u200bc", "a\nbc"),
+        ("x < y, z > hidden <b>c</b>", "x < y, z > hidden <b>c</b>"),
+    ],
+)
+def test_what_no_reader_sees_is_left_out(text: str, seen: str) -> None:
+    assert as_seen(text) == seen
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "<!--",
+        "<p hidden>",
+        "<a ",
+        "\\phantom{",
+        "~~a",
+        "```c\n",
+        "<answer>",
+        "\\boxed{1}",
+        "% ",
+        "not ",
+    ],
+)
+def test_the_time_is_linear_in_hostile_text(part: str) -> None:
+    started = perf_counter()
+    final_answer(part * (200_000 // len(part)), "a problem")
+    assert perf_counter() - started < 5
 
 
 @pytest.mark.parametrize(

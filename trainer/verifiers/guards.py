@@ -7,12 +7,14 @@ unit, a percent sign nobody asked for, an ellipsis that it drops) or hold open w
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import sympy
 
+from trainer.verifiers.answers import squeezed
 from trainer.verifiers.base import Outcome
-from trainer.verifiers.readings import LABELLED, Reading
+from trainer.verifiers.readings import LABELLED, Reading, formula_reading
 from trainer.verifiers.units import units_in
 
 # The library rounds decimals to six places, whatever their size: small ones need a relative bound.
@@ -33,6 +35,11 @@ _OPERATION = re.compile(
     r"(?<=[0-9A-Za-z)}\]!])\s*[-+*]|\\(?:times|cdot|sum|prod|int|lim|binom|tbinom|dbinom|sqrt|log|ln"
     r"|sin|cos|tan|gcd|lcm|max|min)(?![A-Za-z])|!|\^|\bC\s*\("
 )
+_BRACKETED = re.compile(r"(?:\w+=)?(?:\\?[({\[])(.*?)(?:\\?[)}\]])", re.DOTALL)
+_SEVERAL = re.compile(r",(?![0-9]{3})|;|\b(?:and|or)\b")
+_BASE = re.compile(r"(?<=[0-9])_\{?\s*([0-9]+)")
+_BASE_IN_WORDS = re.compile(r"\bbase[\s-]*\$?([0-9]+)")
+_DENIAL = re.compile(r"\b(?:not|never|wrong|incorrect|false)\b")
 _COMMAND = re.compile(
     r"\\(?:begin|end)\{\w+\}(?:\{[clr|]+\})?|\\(?:text|mathrm|mbox|textbf|textnormal|operatorname)\b|\\[a-zA-Z]+"
 )
@@ -60,13 +67,36 @@ def after_guards(gold: Reading, answer: Reading, problem: str) -> Comparison:
         if _ELLIPSIS.search(gold.text) and _ELLIPSIS.search(answer.text):
             return unclear("an ellipsis cannot be compared")
         return FAIL
-    if _units_differ(gold, answer) or not _values_agree(gold, answer, problem):
+    if _units_differ(gold, answer):
         return FAIL
-    if _is_number(gold.text) and _is_unevaluated(answer.text):
+    if _base_is_new(gold, answer, problem):
+        return unclear("the answer is in a base that nobody asked for")
+    if not _values_agree(gold, answer, problem):
+        return FAIL
+    if _is_left_to_do(gold.text, answer.text):
         return Comparison(Outcome.UNDECIDED, "the answer is not worked out", "unevaluated")
+    if _is_unevaluated(answer.text) and squeezed(answer.text) in squeezed(problem):
+        return unclear("the answer repeats the problem")
+    if not _is_solved(gold, answer, problem):
+        return unclear("the answer's equation is not solved")
     if is_prose(answer.text):
         return unclear("the answer is a sentence")
+    if _DENIAL.search(answer.text) and not _DENIAL.search(gold.text):
+        return unclear("the answer denies itself")
     return PASS
+
+
+def is_true(text: str) -> bool:
+    """Whether those sides of one equation that are numbers are equal; another unit, another side.
+
+    Several equations (`x = 1, y = 2`) are taken for true.
+    """
+    sides = text.split("=")
+    if len(sides) < 2 or _SEVERAL.search(text) or len(set(map(units_in, sides))) > 1:
+        return True
+    whole = [side for side in sides if side.count("(") == side.count(")")]
+    values = [value for side in whole if (value := _value(formula_reading(side))) is not None]
+    return all(_numbers_agree(one, other) for one, other in pairwise(values))
 
 
 def unclear(detail: str, *, form: str = "unclear") -> Comparison:
@@ -80,12 +110,52 @@ def _units_differ(gold: Reading, answer: Reading) -> bool:
     return bool(wanted and given and wanted != given)
 
 
+def _base_is_new(gold: Reading, answer: Reading, problem: str) -> bool:
+    """The answer's numerals name a base, which the library drops, that neither the reference's
+    name nor, where those name none, the problem."""
+    given, wanted = (set(_BASE.findall(reading.text)) for reading in (answer, gold))
+    return not given <= (wanted or set(_BASE_IN_WORDS.findall(problem)))
+
+
+def _is_solved(gold: Reading, answer: Reading, problem: str) -> bool:
+    """Whether an equation for a number leaves nothing to do with its unknown, as |x| = 3 does.
+
+    `x + y = 3` is an answer where the problem asks for x + y.
+    """
+    equation = _first_expression(answer)
+    if not isinstance(equation, sympy.Eq) or isinstance(_first_expression(gold), sympy.Eq):
+        return True
+    has_operation = isinstance(equation.lhs, sympy.Abs | sympy.Pow | sympy.Add) or (
+        isinstance(equation.lhs, sympy.Mul) and bool(equation.lhs.args[0].is_number)
+    )
+    left = squeezed(answer.text.partition("=")[0])
+    is_asked_for = bool(left) and left in squeezed(problem)
+    return is_asked_for or not (has_operation and equation.lhs.free_symbols)
+
+
 def _values_agree(gold: Reading, answer: Reading, problem: str) -> bool:
-    """Numbers of equal value, and 50% for 50 where a percentage was asked for."""
-    if _numbers_agree(_value(gold), _value(answer)):
+    """Numbers of equal value, also in a tuple or a set, and 50% for 50 where a percentage was
+    asked for."""
+    wanted, given = _elements(gold), _elements(answer)
+    if len(wanted) != len(given) or all(map(_numbers_agree, wanted, given)):
         return True
     is_percent = [bool(_PERCENT.search(reading.text)) for reading in (gold, answer)]
     return is_percent[0] != is_percent[1] and _asks_for_percent(problem)
+
+
+def _elements(reading: Reading) -> list[Any | None]:
+    """The value that was read, or those of a tuple, a set or an interval (as which the library
+    reads some pairs); None for what is no number."""
+    expression = _first_expression(reading)
+    if isinstance(expression, sympy.Tuple):
+        return [_number(part) for part in expression]
+    if isinstance(expression, sympy.Interval):
+        return [_number(expression.start), _number(expression.end)]
+    if isinstance(expression, sympy.FiniteSet):
+        values = [_number(part) for part in expression]
+        is_ordered = all(value is not None and value.is_extended_real for value in values)
+        return sorted(values, key=sympy.N) if is_ordered else []
+    return [_value(reading)]
 
 
 def _asks_for_percent(problem: str) -> bool:
@@ -96,9 +166,17 @@ def _asks_for_percent(problem: str) -> bool:
 
 def _value(reading: Reading) -> Any | None:
     """The number that was read; None for anything that is none."""
-    expression = next((part for part in reading.parsed if not isinstance(part, str)), None)
+    expression = _first_expression(reading)
     if isinstance(expression, sympy.Eq) and not expression.lhs.is_number:
         expression = expression.rhs if expression.lhs.is_Symbol else None
+    return _number(expression)
+
+
+def _first_expression(reading: Reading) -> Any | None:
+    return next((part for part in reading.parsed if not isinstance(part, str)), None)
+
+
+def _number(expression: Any) -> Any | None:
     if not isinstance(expression, sympy.Expr):
         return None
     evaluated = expression.doit()
@@ -121,6 +199,20 @@ def _numbers_agree(one: Any | None, other: Any | None) -> bool:
     if (one.is_zero or other.is_zero) and tolerance == _EXACT_TOLERANCE:
         return bool(sympy.simplify(one - other) == 0)
     return bool(abs(a - b) <= tolerance * size)
+
+
+def _is_left_to_do(gold: str, answer: str) -> bool:
+    """Whether numbers were asked for, and one in the answer is still to be worked out."""
+    if _is_number(gold):
+        return _is_unevaluated(answer)
+    return all(map(_is_number, _parts(gold))) and any(map(_is_unevaluated, _parts(answer)))
+
+
+def _parts(text: str) -> list[str]:
+    """What commas separate in a tuple, a set or a list, whose brackets are left out."""
+    bare = re.sub(r"\\left|\\right|\\?[\s$]|\\[,;:!]", "", text)
+    match = _BRACKETED.fullmatch(bare)
+    return (match[1] if match else bare).split(",")
 
 
 def _is_number(text: str) -> bool:

@@ -28,8 +28,9 @@ def boxed_answers(text: str) -> list[str]:
     return [text[start:end] for start, end in boxed_spans(text)]
 
 
-def boxed_spans(text: str) -> list[tuple[int, int]]:
-    """Where the contents of `boxed_answers` start and end in the text."""
+def boxed_spans(text: str, *, outermost: bool = False) -> list[tuple[int, int]]:
+    """Where the contents of `boxed_answers` start and end in the text; outermost: of boxes within
+    boxes those that hold the others, instead."""
     start_at = text.find("\\boxed")
     if start_at < 0:
         return []
@@ -46,7 +47,9 @@ def boxed_spans(text: str) -> list[tuple[int, int]]:
             opened.append(None)
         elif token.lastgroup == "close" and opened:
             start = opened.pop()
-            if start is not None and start > last_start:
+            if start is not None and (outermost or start > last_start):
+                while spans and spans[-1][0] > start:
+                    spans.pop()
                 last_start = start
                 spans.append((start, token.start()))
     return [(start, end) for start, end in spans if text[start:end].strip()]

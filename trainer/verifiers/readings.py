@@ -3,6 +3,7 @@
 import logging
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
@@ -31,6 +32,8 @@ class Reading:
         return any(not isinstance(part, str) for part in self.parsed)
 
 
+# A prompt's completions come together, and each is compared with the same reference.
+@lru_cache(maxsize=256)
 def reference_reading(reference: str) -> Reading:
     """The reference as mathematics: its last box, its one formula, or its text as a formula."""
     text = in_latex(reference).strip()

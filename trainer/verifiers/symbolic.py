@@ -27,12 +27,14 @@ class Mathematics:
     timeout_s: wall clock of one item, in seconds. memory_mb: a worker's address space.
     max_chars: longer responses and references are not looked at. workers: 0 = one a processor.
 
-    What is in think tags does not count. The last box is the answer; other boxes with something
-    else in them show as path "boxes" and candidates 2+, whatever the outcome, and boxes side by
-    side ("\boxed{10} or \boxed{11}") are one list, which passes only where the reference is that
-    list. Undecided: no reference, or one that is no mathematics; an answer that does not parse,
-    is not worked out ("3+4") or is a sentence; and all that took too long, too much memory or the
-    worker's life.
+    What no reader sees (thoughts, hidden or crossed-out text, programs) does not count. The last
+    box is the answer; boxes side by side ("\boxed{10} or \boxed{11}") are one list, which passes
+    only where the reference is that list. Candidates: how many different answers are given.
+
+    Undecided: no reference, or one that is no mathematics; an answer that does not parse, is not
+    worked out ("3+4", "|x| = 3") or is a sentence; a right answer that the response does not
+    commit to (it denies it, asks it, gives others too), form "doubtful"; and all that took too
+    long, too much memory or the worker's life.
     """
 
     timeout_s: float = 5.0

@@ -2,11 +2,16 @@
 
 from typing import Any
 
-from trainer.verifiers.answers import final_answer
+from trainer.verifiers.answers import Answer, final_answer
 from trainer.verifiers.base import Outcome
 from trainer.verifiers.equality import LONGEST_ANSWER, answer_shape, compare
-from trainer.verifiers.guards import Comparison
-from trainer.verifiers.readings import answer_reading, reference_reading
+from trainer.verifiers.guards import PASS, Comparison, is_true, unclear
+from trainer.verifiers.readings import (
+    Reading,
+    answer_reading,
+    formula_reading,
+    reference_reading,
+)
 
 
 def prepare() -> None:
@@ -17,7 +22,7 @@ def prepare() -> None:
 
 def run(payload: dict[str, Any]) -> dict[str, Any]:
     """payload: problem, response, references; the verdict's fields but its time."""
-    answer = final_answer(payload["response"])
+    answer = final_answer(payload["response"], payload["problem"])
     if answer is None:
         return _fields(Comparison(Outcome.FAIL), None, "none", "none", 0)
     form = answer_shape(answer.text)
@@ -28,11 +33,29 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     reading = answer_reading(answer)
     comparisons = []
     for reference in payload["references"]:
-        comparison = compare(reference_reading(reference), reading, payload["problem"])
+        comparison = _committed(reference, reading, answer, payload["problem"])
         comparisons.append(comparison)
         if comparison.outcome is Outcome.PASS:
             break
     return _fields(_best(comparisons), answer.text, answer.path, form, answer.candidates)
+
+
+def _committed(reference: str, reading: Reading, answer: Answer, problem: str) -> Comparison:
+    """An answer passes where the response means it, and gives no other.
+
+    In a box all of an equation is the answer; elsewhere its last side is, as in working it out.
+    """
+    gold = reference_reading(reference)
+    comparison = compare(gold, reading, problem)
+    if comparison.outcome is not Outcome.PASS:
+        return comparison
+    if answer.doubt:
+        return unclear(answer.doubt, form="doubtful")
+    if answer.path in ("boxed", "boxes") and not is_true(answer.text):
+        return unclear("the sides of the equation in the box differ", form="doubtful")
+    if all(compare(gold, formula_reading(other), problem) == PASS for other in answer.others):
+        return PASS
+    return unclear("different answers are given", form="doubtful")
 
 
 def _best(comparisons: list[Comparison]) -> Comparison:
