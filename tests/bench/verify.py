@@ -20,6 +20,7 @@ from typing import Any
 from tests import ROOT, SHARED_DATA
 from tests.trainer.math_cases import MUST_NOT_PASS, MUST_PASS
 from trainer.verifiers import Item, Outcome, Verdict, build, pool
+from trainer.verifiers.probes import probe_success
 
 CASES = "math_verify_tests/cases.jsonl"
 PROCESSBENCH = "processbench/gsm8k_with_reference.jsonl"
@@ -29,6 +30,7 @@ GSM8K = "gsm8k/model_solutions.jsonl"
 
 WORKERS = 2
 LEAST_RECALL, MOST_FPR, MOST_UNDECIDED, MOST_OVERHEAD = 0.970, 0.010, 0.02, 0.15
+NAIVE = ("last-number", "contains-reference")
 HOSTILE_TASK = "tests.trainer.hostile_task"
 
 Figures = dict[str, float]
@@ -222,12 +224,26 @@ def library_against_ours() -> Figures:
     return {"worse_than_library": worse}
 
 
+def probes() -> Figures:
+    """The share of the suite's attacks that the verifier passes, beside naive ones'."""
+    names = ("math", *NAIVE)
+    success = {name: probe_success(name) for name in names}
+    print(f"\n{'probe success':24}", "".join(f"{name:>20}" for name in names))
+    print(" " * 24, "".join(f"{success[name]:>20.3f}" for name in names))
+    return {
+        "probe_success_math": round(success["math"], 4),
+        # The worse of two that are in use.
+        "probe_success_naive": round(max(success[name] for name in NAIVE), 4),
+    }
+
+
 # Each part gives figures of names of its own.
 PARTS: tuple[Callable[[], Figures], ...] = (
     library_against_ours,
     processbench,
     throughput_of_math,
     poisoned_item,
+    probes,
 )
 
 
