@@ -228,6 +228,9 @@ CELERY_BEAT_SCHEDULE = {
 MAX_BATCH_BYTES = env_int("MAX_BATCH_BYTES", 32 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 
+# Hosts ("name" or "name:port") that judges may be asked at; a lead names no other address.
+JUDGE_HOSTS = [host.lower() for host in env_list("ASSAY_JUDGE_HOSTS")]
+
 # Files of rollouts that leads upload lie here until they are imported: web and worker share it.
 UPLOADS_DIR = env_str("UPLOADS_DIR", str(paths.home() / "uploads"))
 MAX_UPLOAD_BYTES = env_int("MAX_UPLOAD_BYTES", 4 * 1024**3)

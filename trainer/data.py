@@ -131,6 +131,7 @@ def _verdict_payload(verdict: Verdict, verifier: Verifier) -> VerdictPayload:
         candidates=verdict.candidates,
         seconds=verdict.seconds,
         detail=verdict.detail,
+        record=verdict.record,
     )
 
 

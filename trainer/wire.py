@@ -21,6 +21,15 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def storable_json(value: Any) -> Any:
+    """The JSON value with every text in it storable."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {storable(str(key)): storable_json(part) for key, part in value.items()}
+    return [storable_json(part) for part in value] if isinstance(value, list | tuple) else value
+
+
 @dataclass(frozen=True, slots=True)
 class VerifierPayload:
     """A verifier of a run, with the channel it speaks on and its weight in the reward.
@@ -138,7 +147,10 @@ class MessagePayload:
 
 @dataclass(frozen=True, slots=True)
 class VerdictPayload:
-    """One verifier's judgement of a rollout; seconds: the time it took."""
+    """One verifier's judgement of a rollout.
+
+    seconds: the time it took. record: what a judge was asked and said, left out where nothing was.
+    """
 
     verifier: str
     version: str
@@ -150,6 +162,7 @@ class VerdictPayload:
     candidates: int
     seconds: float
     detail: str = ""
+    record: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of the API."""
@@ -164,6 +177,7 @@ class VerdictPayload:
             "candidates": self.candidates,
             "seconds": self.seconds,
             "detail": storable(self.detail),
+            **({} if self.record is None else {"record": storable_json(self.record)}),
         }
 
 

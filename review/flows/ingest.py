@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from review.accounts.models import Project
 from review.core.errors import InvalidError
+from review.core.texts import is_deeper_than
 from review.flows import tasks
 from review.labeling.services.classes import withdraw_classes
 from review.labeling.services.resegmentation import change_segmenter
@@ -54,6 +55,10 @@ Token = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,24}$(?!\n)")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
+MOST_RECORD_BYTES = 64 * 1024
+MOST_RECORD_LEVELS = 50
+
+
 class IncomingVerdict(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     verifier: Annotated[str, Meta(min_length=1, max_length=80)]
     version: Annotated[str, Meta(min_length=1, max_length=40)]
@@ -65,6 +70,10 @@ class IncomingVerdict(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     extracted: str | None = None
     seconds: Annotated[float, Meta(ge=0)] = 0.0
     detail: str = ""
+    record: Annotated[
+        dict[str, Any] | None,
+        Meta(description=f"What a judge was asked and said: at most {MOST_RECORD_BYTES} bytes"),
+    ] = None
 
 
 class IncomingToolCall(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
@@ -211,6 +220,7 @@ def store_verdicts(
                 "A verdict is about a rollout that the run does not have.",
                 fields={f"verdicts[{position}].rollout": uid},
             )
+        _refuse_unstorable_record(verdict, f"verdicts[{position}].verdict")
         name = _verifier_name(verdict)
         if name not in versions:
             versions[name] = known_version(
@@ -238,6 +248,7 @@ def _late_verdict(rollout: Rollout, verifier: VerifierVersion, said: IncomingVer
         candidates=said.candidates,
         seconds=said.seconds,
         detail="" if is_purged else said.detail,
+        record=None if is_purged else said.record,
     )
 
 
@@ -275,12 +286,27 @@ def _refuse_wrong_verdicts(fresh: Fresh, verifiers: Mapping[str, VerifierVersion
         for index, name in enumerate(names):
             if name not in verifiers:
                 raise UnknownVerifierError(fields={f"{at}[{index}].verifier": name})
+            _refuse_unstorable_record(incoming.verdicts[index], f"{at}[{index}]")
         if len(set(names)) < len(names):
             raise UnknownVerifierError(
                 "A verifier judged the same rollout twice.", fields={at: "one verdict a verifier"}
             )
         if missing := required - set(names):
             raise MissingVerdictError(fields={at: f"no verdict of {min(missing)}"})
+
+
+def _refuse_unstorable_record(verdict: IncomingVerdict, at: str) -> None:
+    if verdict.record is None:
+        return
+    if is_deeper_than(MOST_RECORD_LEVELS, verdict.record):
+        rule = f"at most {MOST_RECORD_LEVELS} levels deep"
+    elif len(msgspec.json.encode(verdict.record)) > MOST_RECORD_BYTES:
+        rule = f"at most {MOST_RECORD_BYTES} bytes"
+    else:
+        return
+    raise InvalidError(
+        "The record of what a judge said is too large.", fields={f"{at}.record": rule}
+    )
 
 
 def _verifier_name(verdict: IncomingVerdict) -> str:
@@ -355,7 +381,7 @@ def _as_group_rollout(incoming: IncomingRollout, judges: Sequence[str]) -> Group
 
 VERDICT_COLUMNS = (
     *("rollout_id", "verifier_id", "outcome", "score", "extracted", "path", "form"),
-    *("candidates", "seconds", "detail"),
+    *("candidates", "seconds", "detail", "record"),
 )
 
 
@@ -370,6 +396,7 @@ def _store_verdicts(
                 *(id_, verifiers[_verifier_name(verdict)].pk, verdict.outcome.value),
                 *(verdict.score, verdict.extracted, verdict.path, verdict.form),
                 *(verdict.candidates, verdict.seconds, verdict.detail),
+                None if verdict.record is None else msgspec.json.encode(verdict.record).decode(),
             )
             for id_, incoming in rows
             for verdict in incoming.verdicts

@@ -7,11 +7,14 @@ from review.calibration.queries import overdue_refreshes
 from review.calibration.services.estimates import request_refresh
 from review.calibration.services.scorecard import refresh_run
 from review.celery import app
-from review.flows import audit, classes, imports
+from review.flows import audit, classes, imports, replays
 from review.labeling.services.resegmentation import recut
 from review.rollouts.models import Import
 from review.runs.models import Prompt, Run
 from review.sampling.models import RuleState, Window
+from review.verifiers.built_in import queue_of
+from review.verifiers.models import Replay
+from review.verifiers.replays import stalled_replays
 
 
 @app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
@@ -57,6 +60,25 @@ def import_task(import_id: str) -> None:
         import_task.delay(import_id)
 
 
+# The sweep asks again: messages that no worker takes do not pile up.
+REPLAY_EXPIRES_S = 60
+
+
+def replay_soon(replay: Replay) -> None:
+    """Go on with a replay, in a worker that has what its verifier needs."""
+    replay_task.apply_async(
+        (str(replay.pk),), queue=queue_of(replay.verifier), expires=REPLAY_EXPIRES_S
+    )
+
+
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+def replay_task(replay_id: str) -> None:
+    """Go on with a replay for a while, and leave the rest of it to another task."""
+    replay = Replay.objects.select_related("run", "verifier").get(pk=replay_id)
+    if not replays.go_on(replay=replay):
+        replay_soon(replay)
+
+
 @app.task
 def sweep_task() -> None:
     """What a lost message left standing: every window that could be further on is looked at."""
@@ -74,3 +96,5 @@ def sweep_task() -> None:
     forget_failures()
     for import_id in imports.sweep_imports():
         import_task.delay(str(import_id))
+    for replay in stalled_replays():
+        replay_soon(replay)

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from review.accounts.models import Project
 from review.core.models import record_event
+from review.core.texts import storable
 from review.rollouts.errors import ImportStateError, UnreadableFileError
 from review.rollouts.importers.records import Position, Refused
 from review.rollouts.models import Import, ImportFormat, ImportState, RefusedRow
@@ -116,7 +117,7 @@ def advance(
     """
     RefusedRow.objects.bulk_create(
         [
-            RefusedRow(of=import_, line=row.line, reason=_storable(row.reason)[:MOST_REASON])
+            RefusedRow(of=import_, line=row.line, reason=storable(row.reason)[:MOST_REASON])
             for row in refused
         ],
         ignore_conflicts=True,
@@ -130,17 +131,13 @@ def advance(
     )
 
 
-def _storable(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
-
-
 @transaction.atomic
 def end_import(*, import_: Import, state: ImportState, problem: str = "", actor: object) -> Import:
     """It is over, one way or another: what is stored stays, the file goes."""
     import_ = Import.objects.select_for_update(of=("self",)).get(pk=import_.pk)
     if import_.state not in (ImportState.UPLOADED, ImportState.RUNNING):
         raise ImportStateError(f"The import is {import_.state}.")
-    import_.state, import_.problem = state, _storable(problem)[:MOST_REASON]
+    import_.state, import_.problem = state, storable(problem)[:MOST_REASON]
     import_.finished_at = timezone.now()
     import_.save(update_fields=["state", "problem", "finished_at"])
     record_event(actor=actor, action=f"import {state}", subject=import_)

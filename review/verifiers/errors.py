@@ -1,4 +1,4 @@
-from review.core.errors import InvalidError
+from review.core.errors import ConflictError, InvalidError
 
 
 class VerifierConflictError(InvalidError):
@@ -19,3 +19,21 @@ class MissingVerdictError(InvalidError):
 
 class MonitorRewardedError(InvalidError):
     """A monitor has no part in a reward: optimising against it teaches the policy to hide."""
+
+
+class UnusableVerifierError(InvalidError):
+    """The verifier cannot be built like this."""
+
+    code = "unusable_verifier"
+
+
+class VerifierElsewhereError(ConflictError):
+    """This verifier does not run here."""
+
+    code = "verifier_elsewhere"
+
+
+class ReplayStateError(ConflictError):
+    """The replay is not in a state that allows this."""
+
+    code = "replay_state"

@@ -1,4 +1,6 @@
-"""Verifier versions and their verdicts: what the machine said."""
+"""Verifier versions, their verdicts and their replays: what the machine said."""
+
+import uuid
 
 from django.db import models
 
@@ -21,6 +23,8 @@ class VerifierVersion(models.Model):
     name = models.CharField(max_length=80)
     version = models.CharField(max_length=40)
     channel = models.CharField(max_length=20, choices=Channel.choices)
+    # What the built-in verifier of this name is built with; null: the server cannot run it itself.
+    params = models.JSONField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -75,6 +79,8 @@ class Verdict(models.Model):
     candidates = models.PositiveIntegerField()
     seconds = models.FloatField()
     detail = models.TextField(default="", blank=True)
+    # What a judge was asked and what it said; blanked with the rollout's texts.
+    record = models.JSONField(null=True)
 
     class Meta:
         constraints = [
@@ -120,3 +126,66 @@ class VerdictCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verifier}: {self.outcome} {self.rollouts} times"
+
+
+class ReplayState(models.TextChoices):
+    # A worker times the verifier on a few rollouts.
+    MEASURING = "measuring"
+    # What it costs is known; a lead decides.
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+UNFINISHED = (ReplayState.MEASURING, ReplayState.WAITING, ReplayState.RUNNING)
+
+
+class Replay(models.Model):
+    """A verifier judging a run's stored rollouts, by chunks in the order of their ids."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="replays")
+    verifier = models.ForeignKey(VerifierVersion, on_delete=models.PROTECT, related_name="replays")
+    state = models.CharField(
+        max_length=10, choices=ReplayState.choices, default=ReplayState.MEASURING
+    )
+    # What it costs, said before it starts: rollouts that the verifier has not judged, seconds by
+    # one worker; of a judge calls and tokens, at least. Null: not known.
+    rollouts = models.BigIntegerField(null=True)
+    seconds = models.FloatField(null=True)
+    calls = models.BigIntegerField(null=True)
+    tokens = models.BigIntegerField(null=True)
+    # It covers the rollouts up to this one, the run's newest when it was started.
+    until = models.BigIntegerField(null=True)
+    # How far it is: a killed worker's successor goes on behind this rollout.
+    after = models.BigIntegerField(default=0)
+    judged = models.BigIntegerField(default=0)
+    undecided = models.BigIntegerField(default=0)
+    # Left out: their texts are gone.
+    purged = models.BigIntegerField(default=0)
+    # Workers that have begun since it last got on; a rollout that kills them stops it.
+    attempts = models.PositiveSmallIntegerField(default=0)
+    # When it last got on: one that stands still has lost its worker.
+    advanced_at = models.DateTimeField(auto_now_add=True)
+    # Why it failed, in words for the lead.
+    problem = models.TextField(default="", blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=ReplayState.values), name="replay_state_known"
+            ),
+            models.UniqueConstraint(
+                fields=["run", "verifier"],
+                condition=models.Q(state__in=UNFINISHED),
+                name="replay_once_at_a_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verifier} over {self.run}"

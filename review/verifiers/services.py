@@ -154,7 +154,7 @@ def purge_rollouts(*, run: Run, uids: Sequence[str], actor: object) -> list[int]
     ids = sorted(pk for pk, purged_at in known.values() if purged_at is None)
     if ids:
         blank_texts(rollout_ids=ids)
-        Verdict.objects.filter(rollout__in=ids).update(extracted=None, detail="")
+        Verdict.objects.filter(rollout__in=ids).update(extracted=None, detail="", record=None)
         record_event(actor=actor, action="rollouts purged", subject=run, rollouts=ids)
     return ids
 

@@ -1,6 +1,5 @@
 """Runs, their prompts, rollouts and verdicts: what a trainer sends."""
 
-from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -15,6 +14,7 @@ from review.api.v1.auth import token_of
 from review.api.v1.body import decode, decode_rows
 from review.api.v1.errors import BadRequestBodyError
 from review.api.v1.schema import describe
+from review.core.texts import is_deeper_than
 from review.flows import audit, ingest
 from review.flows.ingest import IncomingRollout, IncomingVerdict, Uid
 from review.rollouts.queries import rollouts_to_recut
@@ -243,18 +243,8 @@ class RunPurge(APIView):
 
 
 def _refuse_deep(config: object) -> None:
-    """Python's JSON writer and PostgreSQL's reader recurse: neither may run out of stack."""
-    layer = [config]
-    for _ in range(CONFIG_DEPTH):
-        layer = [child for parent in layer for child in _children(parent)]
-    if layer:
+    if is_deeper_than(CONFIG_DEPTH, config):
         raise BadRequestBodyError(fields={"config": f"at most {CONFIG_DEPTH} levels deep"})
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _new_prompt(row: PromptIn) -> NewPrompt:

@@ -1,0 +1,181 @@
+"""Verifiers that the server runs itself: the trainer's own, built from what a lead asks for."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from review.accounts.models import Project
+from review.core.models import record_event
+from review.verifiers.errors import UnusableVerifierError, VerifierElsewhereError
+from review.verifiers.models import VerifierVersion
+from review.verifiers.services import known_version
+from trainer.verifiers import (
+    ParameterError,
+    UnknownVerifierError,
+    Verifier,
+    build,
+    known_names,
+    listed,
+    parameters_of,
+    params_of,
+)
+
+# The queue of the workers that have torch; the others' is Celery's own.
+TORCH_QUEUE = "verify-torch"
+ORDINARY_QUEUE = "celery"
+MOST_CHARACTERS = 20_000
+
+# Whatever else an address may hold, such as a name and a password before the host, is refused: two
+# readers of it might not see the same host.
+ADDRESS = re.compile(
+    r"https?://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?(?:/[\w.~/-]*)?",
+    re.IGNORECASE | re.ASCII,
+)
+LOOKS_LIKE_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
+NAMES_OF_ADDRESSES = ("url", "endpoint")
+
+
+def build_verifier(name: str, params: Mapping[str, Any]) -> Verifier:
+    """The built-in verifier with these parameters, as JSON holds them.
+
+    Raises UnusableVerifierError, naming "verifier" or the parameter.
+    """
+    _refuse_unknown(name)
+    given = _typed(name, params)
+    _refuse_foreign_hosts(params)
+    try:
+        return build(name, **given)
+    except ParameterError as error:
+        parameter, _, rule = str(error).partition(": ")
+        raise UnusableVerifierError(fields={f"params.{parameter}": rule}) from None
+    except ImportError as error:
+        raise UnusableVerifierError(fields={"verifier": f"is not installed: {error}"}) from None
+    except (TypeError, ValueError) as error:
+        raise UnusableVerifierError(fields={"params": str(error)}) from None
+
+
+def _refuse_unknown(name: str) -> None:
+    try:
+        listed(name)
+    except UnknownVerifierError:
+        known = ", ".join(known_names())
+        raise UnusableVerifierError(fields={"verifier": f"is one of {known}"}) from None
+
+
+def _typed(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in the types of their defaults. Only what decides verdicts is a lead's to set."""
+    defaults = {parameter.name: parameter.default for parameter in parameters_of(name)}
+    given = {}
+    for parameter, value in params.items():
+        at = f"params.{parameter}"
+        if parameter not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise UnusableVerifierError(fields={at: f"is no parameter of {name}; it has: {known}"})
+        default = defaults[parameter]
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if default is not None and type(default) in KINDS and type(value) is not type(default):
+            raise UnusableVerifierError(fields={at: KINDS[type(default)]})
+        given[parameter] = _frozen(value)
+    return given
+
+
+KINDS = {
+    bool: "is true or false",
+    int: "is a whole number",
+    float: "is a number",
+    str: "is a text",
+}
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as the tuples that they were before JSON."""
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    if isinstance(value, dict):
+        return {key: _frozen(part) for key, part in value.items()}
+    return value
+
+
+def _refuse_foreign_hosts(params: Mapping[str, Any]) -> None:
+    for name, address in addresses_in(params):
+        found = ADDRESS.fullmatch(address)
+        if not found:
+            raise UnusableVerifierError(
+                fields={f"params.{name}": "is no plain http:// or https:// address"}
+            )
+        host = found["host"].lower()
+        if {host, f"{host}:{found['port']}"}.isdisjoint(settings.JUDGE_HOSTS):
+            rule = f"{host} is no host that this server may call (ASSAY_JUDGE_HOSTS)"
+            raise UnusableVerifierError(fields={f"params.{name}": rule})
+
+
+def addresses_in(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The addresses among the parameters, however deep, by the parameter that they are in."""
+    for name, value in params.items():
+        yield from ((name, address) for address in _addresses(name, value))
+
+
+def _addresses(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        is_one = value and (name.endswith(NAMES_OF_ADDRESSES) or LOOKS_LIKE_ADDRESS.match(value))
+        yield from [value] if is_one else []
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _addresses(str(key), part)
+    elif isinstance(value, Iterable):
+        for part in value:
+            yield from _addresses(name, part)
+
+
+@transaction.atomic
+def register_built_in(
+    *, project: Project, name: str, params: Mapping[str, Any], actor: object
+) -> VerifierVersion:
+    """The project's version of the built-in verifier with these parameters, made if it is new.
+
+    Built first: what cannot be built is not registered.
+    """
+    verifier: Any = build_verifier(name, params)
+    version = known_version(
+        project=project, name=verifier.name, version=verifier.version, channel=verifier.channel
+    )
+    if version.params is None:
+        version.params = params_of(verifier)
+        version.save(update_fields=["params"])
+        record_event(actor=actor, action="verifier added", subject=version, verifier=str(version))
+    return version
+
+
+def rebuilt(version: VerifierVersion) -> Verifier:
+    """The verifier itself, in a worker.
+
+    Raises VerifierElsewhereError where this worker does not run it, UnusableVerifierError where it
+    cannot be built any more.
+    """
+    if version.params is None:
+        raise VerifierElsewhereError("This verifier runs elsewhere: its verdicts are sent.")
+    if needs_torch(version) and find_spec("torch") is None:
+        raise VerifierElsewhereError(
+            f"{version.name} needs torch: only a worker of the queue {TORCH_QUEUE} runs it, with "
+            "the trainer's packages installed."
+        )
+    verifier = build_verifier(version.name, version.params)
+    if verifier.version != version.version:
+        raise VerifierElsewhereError(
+            f"This server has {verifier.name}@{verifier.version} by now: add that one."
+        )
+    return verifier
+
+
+def needs_torch(version: VerifierVersion) -> bool:
+    return version.name in known_names() and listed(version.name).needs_torch
+
+
+def queue_of(version: VerifierVersion) -> str:
+    """The queue whose workers run the verifier."""
+    return TORCH_QUEUE if needs_torch(version) else ORDINARY_QUEUE
