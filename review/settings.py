@@ -229,6 +229,7 @@ MAX_BATCH_BYTES = env_int("MAX_BATCH_BYTES", 32 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 
 # Hosts ("name" or "name:port") that judges may be asked at; a lead names no other address.
+JUDGE_API_KEY = env_str("ASSAY_JUDGE_API_KEY", "")
 JUDGE_HOSTS = [host.lower() for host in env_list("ASSAY_JUDGE_HOSTS")]
 
 # Files of rollouts that leads upload lie here until they are imported: web and worker share it.

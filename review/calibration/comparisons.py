@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from review.calibration.queries import AuditedWindow, audited_windows, not_asked
-from review.calibration.readings import both_slices, reading_of
+from review.calibration.readings import both_slices, pair_of, reading_of
 from review.calibration.services.estimates import estimate_asked
 from review.labeling.models import Question
 from review.rollouts.models import Slice
@@ -54,23 +52,27 @@ def rankings(run: Run) -> dict[Estimand, dict[str, Ranked]]:
 
 
 def against_primary(run: Run, verifier: VerifierVersion) -> dict[Estimand, Difference] | None:
-    """Another verifier, also a later one, minus the primary one.
+    """Another verifier, also a later one, minus the primary one; else as `compare_verifiers`."""
+    return compare_verifiers(run, verifier, correctness_verifiers_of(run)[0])
 
-    None until it has judged every rollout of the audited windows.
+
+def compare_verifiers(
+    run: Run, first: VerifierVersion, second: VerifierVersion
+) -> dict[Estimand, Difference] | None:
+    """The first minus the second on the same labels: any two correctness verifiers of the run.
+
+    None until both have judged every rollout of the audited windows.
     """
     audited = audited_windows(run, windows_for_run(run))
-    reading = reading_of(run, audited, verifier=verifier)
-    if not audited or not reading.is_judged:
+    pair = pair_of(run, audited, first, second) if audited else None
+    if pair is None:
         return None
-    primary = reading_of(run, audited)
-    as_often = [len(a) // len(b) for a, b in zip(reading.accepted, primary.accepted, strict=True)]
-    accepted = [np.tile(a, n) for a, n in zip(primary.accepted, as_often, strict=True)]
     return {
         estimand: compare(
-            reading.windows,
+            pair.windows,
             estimand=estimand,
-            first=Side(accepted=reading.accepted),
-            second=Side(accepted=accepted),
+            first=Side(accepted=pair.first),
+            second=Side(accepted=pair.second),
         )
         for estimand in COMPARED
     }

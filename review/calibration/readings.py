@@ -14,7 +14,12 @@ from review.stats.cells import BoolArray, FloatArray, IntArray
 from review.stats.refine import refine
 from review.stats.windows import Window
 from review.verifiers.models import Outcome, VerifierVersion
-from review.verifiers.queries import correctness_verifiers_of, late_verdict_counts, outcomes_of
+from review.verifiers.queries import (
+    both_passed_counts,
+    correctness_verifiers_of,
+    late_verdict_counts,
+    outcomes_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,55 @@ def both_slices(
         in_first.append(first_M)
         in_second.append(second_M)
     return windows, in_first, in_second
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Windows whose cells neither of two verifiers cuts through, and which of them each accepts."""
+
+    windows: list[Window]
+    first: list[BoolArray]
+    second: list[BoolArray]
+
+
+def pair_of(
+    run: Run, audited: Sequence[AuditedWindow], first: VerifierVersion, second: VerifierVersion
+) -> Pair | None:
+    """Any two verifiers on the same windows; None until both have judged all of their rollouts."""
+    one, other = (reading_of(run, audited, verifier=each) for each in (first, second))
+    if not one.is_judged or not other.is_judged:
+        return None
+    own = correctness_verifiers_of(run)
+    if first in own:
+        return Pair(other.windows, _as_often(one.accepted, other.accepted), other.accepted)
+    if second in own:
+        return Pair(one.windows, one.accepted, _as_often(other.accepted, one.accepted))
+    windows: list[Window] = []
+    accepted: list[BoolArray] = []
+    for part, window in zip(audited, one.windows, strict=True):
+        counts, passed = _passed_by_second(run, part, first, second)
+        refined, accepted_M = _refined(part, window, counts, passed)
+        windows.append(refined)
+        accepted.append(accepted_M)
+    return Pair(windows, _as_often(one.accepted, accepted), accepted)
+
+
+def _as_often(accepted: Sequence[BoolArray], as_these: Sequence[BoolArray]) -> list[BoolArray]:
+    """What is accepted of cells that have been split since."""
+    return [np.tile(a, len(b) // len(a)) for a, b in zip(accepted, as_these, strict=True)]
+
+
+def _passed_by_second(
+    run: Run, part: AuditedWindow, first: VerifierVersion, second: VerifierVersion
+) -> tuple[IntArray, set[int]]:
+    """What the second passes: per cell that the first passes, then per cell that it does not; and
+    which of the window's items."""
+    steps = part.source.first_step, part.source.last_step
+    both_M = part.cells.array(both_passed_counts(run, first, second, *steps))
+    passed_M = _passes(part.cells, late_verdict_counts(run, second, *steps))
+    said = outcomes_of(second, part.rollouts)
+    passed = {rollout for rollout, outcome in said.items() if outcome == Outcome.PASS}
+    return np.concatenate([both_M, passed_M - both_M]), passed
 
 
 def _sliced(

@@ -41,6 +41,8 @@ FIRST_CHUNK, LARGEST_CHUNK = 16, 500
 MOST_ATTEMPTS = 3
 # So many rollouts are judged to time a verifier, if they take no longer than this.
 SAMPLED, SAMPLE_SECONDS = 32, 20
+# So many of a judge's newest verdicts say how long one takes.
+REMEMBERED = 1_000
 # A token of English is some four characters.
 CHARACTERS_A_TOKEN = 4
 
@@ -226,10 +228,13 @@ def measure(replay: Replay, verifier: Verifier) -> Cost:
         return Cost(rollouts, seconds=0.0)
     if any(addresses_in(replay.verifier.params or {})):
         tokens = sum(map(_tokens, sample)) / len(sample)
-        earlier = Verdict.objects.filter(verifier=replay.verifier).order_by("-pk")[:1_000]
-        each = earlier.aggregate(each=Avg("seconds"))["each"]
-        seconds = None if each is None else each * rollouts
-        return Cost(rollouts, seconds, calls=rollouts, tokens=round(tokens * rollouts))
+        seconds = _seconds_so_far(replay.verifier)
+        return Cost(
+            rollouts,
+            seconds=None if seconds is None else seconds * rollouts,
+            calls=rollouts,
+            tokens=round(tokens * rollouts),
+        )
     return Cost(rollouts, seconds=_seconds_each(verifier, replay, sample) * rollouts)
 
 
@@ -251,6 +256,13 @@ def _tokens(rollout: Rollout) -> float:
     return written / CHARACTERS_A_TOKEN
 
 
+def _seconds_so_far(version: VerifierVersion) -> float | None:
+    """For one judgement, by the newest of those that it has made; None: it has made none."""
+    newest = Verdict.objects.filter(verifier=version).order_by("-pk")[:REMEMBERED]
+    each: float | None = newest.aggregate(each=Avg("seconds"))["each"]
+    return each
+
+
 def _seconds_each(verifier: Verifier, replay: Replay, sample: Sequence[Rollout]) -> float:
     """By the clock, so that what judges several at once is not counted several times."""
     # Whatever is loaded or started is, by the first.
@@ -264,4 +276,3 @@ def _seconds_each(verifier: Verifier, replay: Replay, sample: Sequence[Rollout])
         if time.monotonic() - started > SAMPLE_SECONDS:
             break
     return (time.monotonic() - started) / judged
-

@@ -1,15 +1,18 @@
 """Verifiers that the server runs itself: the trainer's own, built from what a lead asks for."""
 
+import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.db import transaction
 
 from review.accounts.models import Project
 from review.core.models import record_event
+from review.core.texts import is_deeper_than
 from review.verifiers.errors import UnusableVerifierError, VerifierElsewhereError
 from review.verifiers.models import VerifierVersion
 from review.verifiers.services import known_version
@@ -27,7 +30,9 @@ from trainer.verifiers import (
 # The queue of the workers that have torch; the others' is Celery's own.
 TORCH_QUEUE = "verify-torch"
 ORDINARY_QUEUE = "celery"
-MOST_CHARACTERS = 20_000
+# The environment variable with the key that judges send; no lead names another one.
+KEY_VARIABLE = "ASSAY_JUDGE_API_KEY"
+MOST_BYTES, MOST_LEVELS = 64 * 1024, 20
 
 # Whatever else an address may hold, such as a name and a password before the host, is refused: two
 # readers of it might not see the same host.
@@ -45,17 +50,30 @@ def build_verifier(name: str, params: Mapping[str, Any]) -> Verifier:
     Raises UnusableVerifierError, naming "verifier" or the parameter.
     """
     _refuse_unknown(name)
+    _refuse_large(params)
     given = _typed(name, params)
-    _refuse_foreign_hosts(params)
     try:
-        return build(name, **given)
+        # Nothing is called, loaded or run before it judges.
+        verifier: Any = build(name, **given, **_of_the_operator(name))
     except ParameterError as error:
         parameter, _, rule = str(error).partition(": ")
         raise UnusableVerifierError(fields={f"params.{parameter}": rule}) from None
-    except ImportError as error:
-        raise UnusableVerifierError(fields={"verifier": f"is not installed: {error}"}) from None
     except (TypeError, ValueError) as error:
         raise UnusableVerifierError(fields={"params": str(error)}) from None
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UnusableVerifierError(fields={"verifier": f"does not run here: {error}"}) from None
+    # Also of what was not given: a parameter has a value as it comes.
+    _refuse_what_the_operator_forbids(params_of(verifier))
+    built: Verifier = verifier
+    return built
+
+
+def _of_the_operator(name: str) -> dict[str, Any]:
+    """What only whoever runs the server may say: the name of the variable with the judges' key."""
+    fields = {field.name for field in dataclasses.fields(listed(name).load())}
+    return (
+        {"api_key_env": KEY_VARIABLE} if settings.JUDGE_API_KEY and "api_key_env" in fields else {}
+    )
 
 
 def _refuse_unknown(name: str) -> None:
@@ -64,6 +82,13 @@ def _refuse_unknown(name: str) -> None:
     except UnknownVerifierError:
         known = ", ".join(known_names())
         raise UnusableVerifierError(fields={"verifier": f"is one of {known}"}) from None
+
+
+def _refuse_large(params: Mapping[str, Any]) -> None:
+    if is_deeper_than(MOST_LEVELS, params):
+        raise UnusableVerifierError(fields={"params": f"at most {MOST_LEVELS} levels deep"})
+    if len(msgspec.json.encode(params)) > MOST_BYTES:
+        raise UnusableVerifierError(fields={"params": f"at most {MOST_BYTES} bytes"})
 
 
 def _typed(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,35 +126,66 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def _refuse_foreign_hosts(params: Mapping[str, Any]) -> None:
+def _refuse_what_the_operator_forbids(params: Mapping[str, Any]) -> None:
     for name, address in addresses_in(params):
-        found = ADDRESS.fullmatch(address)
-        if not found:
-            raise UnusableVerifierError(
-                fields={f"params.{name}": "is no plain http:// or https:// address"}
-            )
-        host = found["host"].lower()
-        if {host, f"{host}:{found['port']}"}.isdisjoint(settings.JUDGE_HOSTS):
-            rule = f"{host} is no host that this server may call (ASSAY_JUDGE_HOSTS)"
-            raise UnusableVerifierError(fields={f"params.{name}": rule})
+        _refuse_foreign_host(name, address)
+    for parameter, name, value in _leaves(params):
+        if name == "unsandboxed" and value is not False:
+            rule = "programs run in a sandbox on this server, or not at all"
+            raise UnusableVerifierError(fields={f"params.{parameter}": rule})
+
+
+def _refuse_foreign_host(name: str, address: str) -> None:
+    found = ADDRESS.fullmatch(address)
+    if not found:
+        rule = "is no plain http:// or https:// address"
+        raise UnusableVerifierError(fields={f"params.{name}": rule})
+    host = found["host"].lower()
+    if {host, f"{host}:{found['port']}"}.isdisjoint(settings.JUDGE_HOSTS):
+        rule = f"{host} is no host that this server may call (ASSAY_JUDGE_HOSTS)"
+        raise UnusableVerifierError(fields={f"params.{name}": rule})
 
 
 def addresses_in(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The addresses among the parameters, however deep, by the parameter that they are in."""
-    for name, value in params.items():
-        yield from ((name, address) for address in _addresses(name, value))
+    for parameter, name, value in _leaves(params):
+        if isinstance(value, str) and value and _is_address(name, value):
+            yield parameter, value
 
 
-def _addresses(name: str, value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        is_one = value and (name.endswith(NAMES_OF_ADDRESSES) or LOOKS_LIKE_ADDRESS.match(value))
-        yield from [value] if is_one else []
-    elif isinstance(value, Mapping):
+def _is_address(name: str, value: str) -> bool:
+    return name.endswith(NAMES_OF_ADDRESSES) or LOOKS_LIKE_ADDRESS.match(value) is not None
+
+
+def _leaves(params: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Every single value: the parameter that it is in, its own name there, and itself."""
+    for parameter, value in params.items():
+        yield from ((parameter, name, leaf) for name, leaf in _leaves_of(parameter, value))
+
+
+def _leaves_of(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
         for key, part in value.items():
-            yield from _addresses(str(key), part)
-    elif isinstance(value, Iterable):
+            yield from _leaves_of(str(key), part)
+    elif isinstance(value, (list, tuple)):
+        # A pair of a name and a value is as good as a mapping.
+        is_pair = len(value) == 2 and isinstance(value[0], str)
         for part in value:
-            yield from _addresses(name, part)
+            yield from _leaves_of(value[0] if is_pair else name, part)
+    elif (inside := _json_inside(value)) is not None:
+        yield from _leaves_of(name, inside)
+    else:
+        yield name, value
+
+
+def _json_inside(value: Any) -> Any:
+    """The object or list that a text holds as JSON, as nested verifiers may be written."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 @transaction.atomic

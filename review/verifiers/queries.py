@@ -1,15 +1,16 @@
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Exists, F, OuterRef, QuerySet, Sum
 
 from review.rollouts.models import Rollout
-from review.rollouts.queries import blocks_between, cells_inside
+from review.rollouts.queries import blocks_between, cells_inside, rollouts_per_cell
 from review.rollouts.slices import Conditions, rows_of_counts, rows_of_rollouts
 from review.runs.models import Run
 from review.verifiers.models import Channel, Outcome, Verdict, VerdictCount, VerifierVersion
+from trainer.rewards.cells import Cell as CellFeatures
 
 STEP = re.compile("[0-9]{1,6}")
 
@@ -82,6 +83,94 @@ def _verdict_totals(
         inside, rollout__run=run, rollout__step__range=(first_step, last_step), verifier=verifier
     )
     return verdicts.values_list("rollout__cell", "outcome").annotate(total=Count("pk"))
+
+
+def both_passed_counts(
+    run: Run, first: VerifierVersion, second: VerifierVersion, first_step: int, last_step: int
+) -> dict[int, int]:
+    """By cell the rollouts of the steps, both included, that both verifiers pass.
+
+    Counted verdict by verdict: of two late verifiers together no counts are kept.
+    """
+    rows = verdict_pairs(run, first, second).filter(
+        rollout__step__range=(first_step, last_step), outcome=Outcome.PASS, other=Outcome.PASS
+    )
+    return dict(rows.values_list("rollout__cell").annotate(total=Count("pk")))
+
+
+def verdict_pairs(
+    run: Run, first: VerifierVersion, second: VerifierVersion
+) -> QuerySet[Any, Any]:
+    """The first verifier's verdicts on rollouts of the run that both have judged; `other` is what
+    the second says."""
+    rows = Verdict.objects.filter(
+        rollout__run=run, verifier=first, rollout__verdicts__verifier=second
+    )
+    return rows.annotate(other=F("rollout__verdicts__outcome"))
+
+
+def disagreements(
+    run: Run, first: VerifierVersion, second: VerifierVersion
+) -> QuerySet[Any, Any]:
+    return verdict_pairs(run, first, second).exclude(outcome=F("other"))
+
+
+Pairs = Counter[tuple[Outcome, Outcome]]
+
+
+def outcome_pairs(run: Run, first: VerifierVersion, second: VerifierVersion) -> Pairs:
+    """How many rollouts of the run the two verifiers say what of.
+
+    From the kept counts, where one of them is the run's own and both judge correctness.
+    """
+    own = correctness_verifiers_of(run)
+    are_counted = {first.channel, second.channel} == {Channel.CORRECTNESS}
+    if are_counted and first in own and second in own:
+        return _pairs_of_cells(rollouts_per_cell(run), own.index(first), own.index(second))
+    if are_counted and first in own:
+        return _pairs_with_late(run, own.index(first), second)
+    if are_counted and second in own:
+        swapped = _pairs_with_late(run, own.index(second), first)
+        return Counter({(a, b): n for (b, a), n in swapped.items()})
+    rows = verdict_pairs(run, first, second).values_list("outcome", "other")
+    totals = rows.order_by().annotate(total=Count("pk"))
+    return Counter({(Outcome(a), Outcome(b)): total for a, b, total in totals})
+
+
+def _pairs_of_cells(per_cell: Mapping[str, int], first: int, second: int) -> Pairs:
+    pairs: Pairs = Counter()
+    for key, rollouts in per_cell.items():
+        pairs[said_in_cell(key, first), said_in_cell(key, second)] += rollouts
+    return pairs
+
+
+def _pairs_with_late(run: Run, own: int, late: VerifierVersion) -> Pairs:
+    rows = VerdictCount.objects.filter(cell_count__run=run, verifier=late)
+    pairs: Pairs = Counter()
+    for key, outcome, total in rows.values_list("cell_count__cell__key", "outcome").annotate(
+        total=Sum("rollouts")
+    ):
+        pairs[said_in_cell(key, own), Outcome(outcome)] += int(total)
+    return pairs
+
+
+def said_in_cell(key: str, position: int) -> Outcome:
+    """What the run's correctness verifier of this position says of the cell's rollouts."""
+    verdict = CellFeatures.parse(key).signature.split("&")[position]
+    return Outcome(verdict.partition("/")[0])
+
+
+def judges_of(run: Run) -> list[VerifierVersion]:
+    """Every verifier with verdicts on the run: its own in their order, then the later ones."""
+    own = verifiers_of(run)
+    known = {verifier.pk for verifier in own}
+    late = [verifier for verifier in late_verifiers(run) if verifier.pk not in known]
+    known |= {verifier.pk for verifier in late}
+    others = VerifierVersion.objects.filter(project=run.project_id).exclude(pk__in=known)
+    has_judged = Verdict.objects.filter(verifier=OuterRef("pk"), rollout__run=run)
+    # Correctness verifiers that have judged are among those with counts.
+    rest = others.exclude(channel=Channel.CORRECTNESS).filter(Exists(has_judged))
+    return [*own, *late, *rest.order_by("name", "version")]
 
 
 def outcomes_of(verifier: VerifierVersion, rollout_ids: Collection[int]) -> dict[int, Outcome]:

@@ -142,9 +142,7 @@ def store_chunk(*, replay: Replay, verdicts: Sequence[Verdict]) -> Replay | None
     held.judged += len(stored)
     held.undecided += sum(verdict.outcome == Outcome.UNDECIDED for verdict in stored)
     held.purged += len(verdicts) - len(stored)
-    held.save(
-        update_fields=["after", "attempts", "advanced_at", "judged", "undecided", "purged"]
-    )
+    held.save(update_fields=["after", "attempts", "advanced_at", "judged", "undecided", "purged"])
     return held
 
 

@@ -17,6 +17,7 @@ from review.rollouts.models import Import, Rollout, Slice
 from review.runs.models import Erratum, Run
 from review.runs.queries import run_of_lead
 from review.sampling.models import AuditRule, Wave, Window
+from review.verifiers.models import Replay, VerifierVersion
 
 ROLLOUT_PARTS = ("run__project", "group__prompt", "policy", "cell")
 
@@ -108,6 +109,21 @@ def import_led(user: User, import_id: UUID) -> Import:
     if found is None or not has_role(user, found.project, Role.LEAD):
         raise MissingError("There is no such import in the projects that you lead.")
     return found
+
+
+def replay_led(user: User, replay_id: UUID) -> Replay:
+    rows = Replay.objects.filter(pk=replay_id).select_related("run__project", "verifier")
+    replay = rows.first()
+    if replay is None or not has_role(user, replay.run.project, Role.LEAD):
+        raise MissingError("There is no such replay in the projects that you lead.")
+    return replay
+
+
+def verifier_led(user: User, verifier_id: int) -> VerifierVersion:
+    verifier = VerifierVersion.objects.filter(pk=verifier_id).select_related("project").first()
+    if verifier is None or not has_role(user, verifier.project, Role.LEAD):
+        raise MissingError("There is no such verifier in the projects that you lead.")
+    return verifier
 
 
 def slice_led(user: User, slice_id: UUID) -> Slice:

@@ -37,7 +37,7 @@ def context(run: Run, stored: Sequence[Estimate]) -> dict[str, object]:
 
 def _against(run: Run, verifier: VerifierVersion) -> list[Cell] | None:
     found = against_primary(run, verifier)
-    return None if found is None else [_difference(found[estimand]) for estimand in COMPARED]
+    return None if found is None else [difference(found[estimand]) for estimand in COMPARED]
 
 
 def _ranks(run: Run) -> list[dict[str, object]]:
@@ -57,7 +57,7 @@ def _rank(best: int, worst: int) -> str:
     return str(best) if best == worst else span(str(best), str(worst))
 
 
-def _difference(difference: Difference) -> Cell:
+def difference(difference: Difference) -> Cell:
     if difference.point is None:
         return {"point": None, "interval": None, "reason": said(difference.reason)}
     return {
@@ -71,7 +71,7 @@ def _drift(drift: Drift) -> dict[str, object]:
     return {
         "label": label_of(drift.estimand),
         "slope": _slope(drift.slope),
-        "change": _difference(drift.change),
+        "change": difference(drift.change),
     }
 
 

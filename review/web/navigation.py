@@ -19,6 +19,7 @@ def project_frame(request: ReviewRequest, project: Project, current: str) -> dic
         links.append((decide, reverse("web:adjudications", args=[project.slug])))
     if Role.LEAD in roles:
         links.append((_("Import"), reverse("web:imports", args=[project.slug])))
+        links.append((_("Verifiers"), reverse("web:verifiers", args=[project.slug])))
         links.append((_("Slices"), reverse("web:slices", args=[project.slug])))
         links.append((_("Errata"), reverse("web:errata", args=[project.slug])))
         links.append((_("Service tokens"), reverse("web:tokens", args=[project.slug])))

@@ -116,7 +116,10 @@ def run_context(request: ReviewRequest, found: Run) -> dict[str, object]:
         "tables": [_table(table, summaries) for table in tables_of(found)],
         "broken": _broken(found),
         "scorecard_url": reverse("web:scorecard", args=[found.pk]),
-        "actions": [{"label": _("New audit"), "url": reverse("web:audit-new", args=[found.pk])}],
+        "actions": [
+            {"label": _("New audit"), "url": reverse("web:audit-new", args=[found.pk])},
+            {"label": _("Add a verifier"), "url": reverse("web:replay-new", args=[found.pk])},
+        ],
     }
     # Names what is shown: a poll that has seen this gets no part to swap in.
     seen = hashlib.sha256(repr(live).encode()).hexdigest()[:16]

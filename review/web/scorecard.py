@@ -60,6 +60,8 @@ def scorecard(request: ReviewRequest, run_id: UUID) -> HttpResponse:
         "columns": [_column(run, estimand, sort, is_worst_last) for estimand in SCORED],
         "meanings": [MEANINGS[estimand] for estimand in SCORED],
         "slices_url": reverse("web:slices", args=[run.project.slug]),
+        "disagreements_url": reverse("web:disagreements", args=[run.pk]),
+        "replay_url": reverse("web:replay-new", args=[run.pk]),
     }
     context |= comparisons.context(run, stored)
     return render(request, "web/scorecard.html", context)

@@ -362,7 +362,9 @@ def test_what_needs_torch_goes_to_its_queue_and_other_workers_refuse_it_by_name(
     assert sent == ["verify-torch"]
     failed = finished(replay)
     assert failed.state == "failed"
-    assert failed.problem.startswith("contains needs torch: only a worker of the queue verify-torch")
+    assert failed.problem.startswith(
+        "contains needs torch: only a worker of the queue verify-torch"
+    )
     monkeypatch.undo()
     ordinary = started("exact-match")
     assert built_in.queue_of(ordinary.verifier) == "celery"
@@ -466,7 +468,7 @@ def test_a_worker_killed_in_the_middle_is_followed_by_another(project: Project) 
     command = [sys.executable, "-m", "tests.flows.replay_worker", str(replay.pk)]
     worker = subprocess.Popen(command, env=service_environment(), cwd=ROOT)
     until = time.monotonic() + 30
-    while not 8 <= replay.judged and time.monotonic() < until:
+    while replay.judged < 8 and time.monotonic() < until:
         time.sleep(0.02)
         replay.refresh_from_db()
     # While it lives, nobody else begins.
@@ -492,3 +494,19 @@ def test_errors_name_what_is_wrong(run: Run) -> None:
     with pytest.raises(ReviewError) as refused:
         add_verifier(run=run, name="nowhere", params={}, actor="ada")
     assert "boxed-any" in refused.value.fields["verifier"]
+
+
+def test_programs_are_run_in_a_sandbox_or_not_at_all(run: Run) -> None:
+    for words in ([["unsandboxed", True]], [{"unsandboxed": True}], ['[{"unsandboxed": true}]']):
+        with pytest.raises(UnusableVerifierError) as refused:
+            add_verifier(run=run, name="contains", params={"words": words}, actor="ada")
+        assert "sandbox" in refused.value.fields["params.words"]
+
+
+def test_an_address_that_a_verifier_has_as_it_comes_is_refused_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUILT_IN, "calls", toys.Toy("toys:Calls", kind=toys.Calls))
+    with pytest.raises(UnusableVerifierError) as refused:
+        add_verifier(run=run, name="calls", params={}, actor="ada")
+    assert list(refused.value.fields) == ["params.base_url"]

@@ -73,3 +73,12 @@ def contains(**changes: Any) -> Toy:
 
 def steps() -> Toy:
     return Toy("toys:Steps", channel="process", kind=Steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls(Contains):
+    """Calls an address unless it is given another."""
+
+    name: ClassVar[str] = "calls"
+
+    base_url: str = "http://127.0.0.1:8000/v1"

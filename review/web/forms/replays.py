@@ -1,0 +1,118 @@
+"""A built-in verifier as a lead asks for it: its name, and a field for each of its parameters."""
+
+import json
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from review.verifiers.built_in import MOST_BYTES
+from review.verifiers.errors import UnusableVerifierError
+from review.verifiers.models import VerifierVersion
+from trainer.verifiers import known_names, parameters_of
+
+# Names that a program gave are no words of any page's language.
+AS_IT_IS = {"lang": "en"}
+
+
+def _names() -> list[tuple[str, str]]:
+    return [(name, name) for name in known_names()]
+
+
+class VerifierForm(forms.Form):
+    verifier = forms.ChoiceField(
+        label=gettext_lazy("Verifier"), choices=_names, widget=forms.Select(attrs=AS_IT_IS)
+    )
+
+
+class ParametersForm(forms.Form):
+    """prefix: keeps a parameter's name apart from what else a form sends."""
+
+    prefix = "param"
+
+    def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.defaults = {each.name: each.default for each in parameters_of(name)}
+        for parameter, default in self.defaults.items():
+            self.fields[parameter] = _field(parameter, default)
+
+    def chosen(self) -> dict[str, Any]:
+        """The parameters that are not as they come, as JSON holds them."""
+        return {
+            name: value
+            for name, value in self.cleaned_data.items()
+            if value is not None and value != self.defaults[name]
+        }
+
+    def refuse(self, error: UnusableVerifierError) -> None:
+        """Say what was wrong at the field that it is about."""
+        for name, rule in error.fields.items():
+            parameter = name.removeprefix("params.")
+            self.add_error(parameter if parameter in self.fields else None, rule)
+
+
+def _field(name: str, default: Any) -> forms.Field:
+    options: dict[str, Any] = {"label": name, "required": False, "initial": default}
+    if isinstance(default, bool):
+        return forms.BooleanField(**options)
+    if isinstance(default, int):
+        return forms.IntegerField(**options)
+    if isinstance(default, float):
+        return forms.FloatField(**options, widget=forms.NumberInput(attrs={"step": "any"}))
+    if isinstance(default, str):
+        widget = forms.Textarea(attrs={"rows": 3}) if "\n" in default else forms.TextInput()
+        return forms.CharField(**options, widget=widget, strip=False, max_length=MOST_BYTES)
+    return JsonField(**options, max_length=MOST_BYTES)
+
+
+class JsonField(forms.CharField):
+    """A list, an object or a value that may be missing, written as JSON; empty: as it comes."""
+
+    def prepare_value(self, value: Any) -> Any:
+        if value is None or isinstance(value, str):
+            return value or ""
+        return json.dumps(value, ensure_ascii=False)
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            if self.initial is None:
+                return text
+            raise forms.ValidationError(_("Write it as JSON.")) from None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(super().has_changed(self.prepare_value(initial), data))
+
+
+class VersionChoice(forms.ModelChoiceField[VerifierVersion]):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            VerifierVersion.objects.none(), widget=forms.Select(attrs=AS_IT_IS), **kwargs
+        )
+
+
+class PairForm(forms.Form):
+    """Two different verifiers that have judged the run."""
+
+    first = VersionChoice(label=gettext_lazy("Verifier"))
+    second = VersionChoice(label=gettext_lazy("Against"))
+
+    def __init__(self, judges: list[VerifierVersion], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        known = VerifierVersion.objects.filter(pk__in=[judge.pk for judge in judges])
+        for name in ("first", "second"):
+            field = self.fields[name]
+            assert isinstance(field, forms.ModelChoiceField)
+            field.queryset = known.order_by("name", "version")
+            field.empty_label = None
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("first") and data.get("first") == data.get("second"):
+            self.add_error("second", _("Choose another one."))
+        return data
