@@ -7,13 +7,14 @@ from review.calibration.queries import overdue_refreshes
 from review.calibration.services.estimates import request_refresh
 from review.calibration.services.scorecard import refresh_run
 from review.celery import app
-from review.flows import audit, classes, imports, replays
+from review.flows import audit, classes, imports, probes, replays
 from review.labeling.services.resegmentation import recut
 from review.rollouts.models import Import
 from review.runs.models import Prompt, Run
 from review.sampling.models import RuleState, Window
 from review.verifiers.built_in import queue_of
-from review.verifiers.models import Replay
+from review.verifiers.models import ProbeRun, Replay
+from review.verifiers.probes import stalled_probe_runs
 from review.verifiers.replays import stalled_replays
 
 
@@ -61,14 +62,12 @@ def import_task(import_id: str) -> None:
 
 
 # The sweep asks again: messages that no worker takes do not pile up.
-REPLAY_EXPIRES_S = 60
+EXPIRES_S = 60
 
 
 def replay_soon(replay: Replay) -> None:
     """Go on with a replay, in a worker that has what its verifier needs."""
-    replay_task.apply_async(
-        (str(replay.pk),), queue=queue_of(replay.verifier), expires=REPLAY_EXPIRES_S
-    )
+    replay_task.apply_async((str(replay.pk),), queue=queue_of(replay.verifier), expires=EXPIRES_S)
 
 
 @app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
@@ -77,6 +76,17 @@ def replay_task(replay_id: str) -> None:
     replay = Replay.objects.select_related("run", "verifier").get(pk=replay_id)
     if not replays.go_on(replay=replay):
         replay_soon(replay)
+
+
+def probe_soon(run: ProbeRun) -> None:
+    """Run the probe suite, in a worker that has what the verifier needs."""
+    probe_task.apply_async((str(run.pk),), queue=queue_of(run.verifier), expires=EXPIRES_S)
+
+
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+def probe_task(probe_run_id: str) -> None:
+    rows = ProbeRun.objects.select_related("verifier__project")
+    probes.probe(run=rows.get(pk=probe_run_id))
 
 
 @app.task
@@ -98,3 +108,5 @@ def sweep_task() -> None:
         import_task.delay(str(import_id))
     for replay in stalled_replays():
         replay_soon(replay)
+    for probe_run in stalled_probe_runs():
+        probe_soon(probe_run)

@@ -37,3 +37,9 @@ class ReplayStateError(ConflictError):
     """The replay is not in a state that allows this."""
 
     code = "replay_state"
+
+
+class PromotionRefusedError(InvalidError):
+    """This rollout cannot be made an attack of the suite."""
+
+    code = "promotion_refused"

@@ -189,3 +189,66 @@ class Replay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verifier} over {self.run}"
+
+
+class ProbeState(models.TextChoices):
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class ProbeRun(models.Model):
+    """The probe suite run against a verifier. What it found is kept, one row for each time."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    verifier = models.ForeignKey(
+        VerifierVersion, on_delete=models.PROTECT, related_name="probe_runs"
+    )
+    state = models.CharField(max_length=10, choices=ProbeState.choices, default=ProbeState.RUNNING)
+    # As `trainer.verifiers.probes.to_json` gives it; null until it is done.
+    result = models.JSONField(null=True)
+    # Workers that have begun; what kills them stops it.
+    attempts = models.PositiveSmallIntegerField(default=0)
+    problem = models.TextField(default="", blank=True)
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(state__in=ProbeState.values), name="probe_state_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state=ProbeState.DONE) ^ models.Q(result__isnull=True),
+                name="probe_result_when_done",
+            ),
+            models.UniqueConstraint(
+                fields=["verifier"],
+                condition=models.Q(state=ProbeState.RUNNING),
+                name="probe_once_at_a_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"probes of {self.verifier}"
+
+
+class PromotedAttack(models.Model):
+    """A rollout that people call a reward hack, as an attack of its project's suite.
+
+    Its texts are read from the rollout: with them it leaves the suite.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="attacks")
+    rollout = models.OneToOneField(Rollout, on_delete=models.CASCADE, related_name="attack")
+    # What it is tried on: a kind of the suite.
+    kind = models.CharField(max_length=24)
+    family = models.CharField(max_length=24)
+    # Which property of a verifier it attacks.
+    note = models.TextField()
+    created_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"promoted-{self.pk}"

@@ -3,13 +3,24 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Prefetch, QuerySet, Sum
 
+from review.accounts.models import Project
 from review.rollouts.models import Rollout
 from review.rollouts.queries import blocks_between, cells_inside, rollouts_per_cell
 from review.rollouts.slices import Conditions, rows_of_counts, rows_of_rollouts
 from review.runs.models import Run
-from review.verifiers.models import Channel, Outcome, Verdict, VerdictCount, VerifierVersion
+from review.verifiers.models import (
+    Channel,
+    Outcome,
+    ProbeRun,
+    ProbeState,
+    Replay,
+    RunVerifier,
+    Verdict,
+    VerdictCount,
+    VerifierVersion,
+)
 from trainer.rewards.cells import Cell as CellFeatures
 
 STEP = re.compile("[0-9]{1,6}")
@@ -98,9 +109,7 @@ def both_passed_counts(
     return dict(rows.values_list("rollout__cell").annotate(total=Count("pk")))
 
 
-def verdict_pairs(
-    run: Run, first: VerifierVersion, second: VerifierVersion
-) -> QuerySet[Any, Any]:
+def verdict_pairs(run: Run, first: VerifierVersion, second: VerifierVersion) -> QuerySet[Any, Any]:
     """The first verifier's verdicts on rollouts of the run that both have judged; `other` is what
     the second says."""
     rows = Verdict.objects.filter(
@@ -109,9 +118,7 @@ def verdict_pairs(
     return rows.annotate(other=F("rollout__verdicts__outcome"))
 
 
-def disagreements(
-    run: Run, first: VerifierVersion, second: VerifierVersion
-) -> QuerySet[Any, Any]:
+def disagreements(run: Run, first: VerifierVersion, second: VerifierVersion) -> QuerySet[Any, Any]:
     return verdict_pairs(run, first, second).exclude(outcome=F("other"))
 
 
@@ -171,6 +178,25 @@ def judges_of(run: Run) -> list[VerifierVersion]:
     # Correctness verifiers that have judged are among those with counts.
     rest = others.exclude(channel=Channel.CORRECTNESS).filter(Exists(has_judged))
     return [*own, *late, *rest.order_by("name", "version")]
+
+
+def versions_of(project: Project) -> QuerySet[VerifierVersion]:
+    """The project's verifiers, the newest version of a name first, with runs and replays."""
+    replays = Replay.objects.select_related("run").order_by("created_at")
+    links = RunVerifier.objects.select_related("run").order_by("run__created_at")
+    rows = VerifierVersion.objects.filter(project=project).order_by("name", "-created_at")
+    return rows.prefetch_related(Prefetch("in_runs", links), Prefetch("replays", replays))
+
+
+def newest_probe_rates(versions: Collection[VerifierVersion]) -> dict[int, dict[str, float]]:
+    """By verifier the overall success rate of attacks, of its newest probe run that is done."""
+    rows = (
+        ProbeRun.objects.filter(verifier__in=versions, state=ProbeState.DONE)
+        .order_by("verifier", "-created_at")
+        .distinct("verifier")
+        .values_list("verifier", "result__overall__rate")
+    )
+    return {pk: rate for pk, rate in rows if rate}
 
 
 def outcomes_of(verifier: VerifierVersion, rollout_ids: Collection[int]) -> dict[int, Outcome]:

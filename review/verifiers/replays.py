@@ -21,6 +21,7 @@ from review.verifiers.errors import ReplayStateError
 from review.verifiers.models import (
     UNFINISHED,
     Outcome,
+    ProbeRun,
     Replay,
     ReplayState,
     Verdict,
@@ -172,12 +173,12 @@ def count_attempt(replay: Replay) -> None:
 
 
 @contextmanager
-def held_alone(replay: Replay) -> Iterator[bool]:
+def held_alone(work: Replay | ProbeRun) -> Iterator[bool]:
     """Whether no other worker is at it. A worker that dies lets go by the end of its connection.
 
     Only so that no work is done twice: what is stored rests on the rows' locks.
     """
-    key = replay.pk.int % 2**63
+    key = work.pk.int % 2**63
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
         (is_held,) = cursor.fetchone()

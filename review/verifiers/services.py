@@ -12,6 +12,7 @@ from review.runs.models import Prompt, Run
 from review.runs.services import lock_run, refuse_unknown_normaliser
 from review.verifiers.errors import MonitorRewardedError, VerifierConflictError
 from review.verifiers.models import Channel, RunVerifier, Verdict, VerifierVersion
+from review.verifiers.probes import blank_promoted
 from review.verifiers.queries import correctness_verifiers_of, judged_pairs, verifiers_of
 from trainer.rewards.cells import answer_class
 from trainer.verifiers import Outcome as TrainerOutcome
@@ -155,6 +156,7 @@ def purge_rollouts(*, run: Run, uids: Sequence[str], actor: object) -> list[int]
     if ids:
         blank_texts(rollout_ids=ids)
         Verdict.objects.filter(rollout__in=ids).update(extracted=None, detail="", record=None)
+        blank_promoted(ids)
         record_event(actor=actor, action="rollouts purged", subject=run, rollouts=ids)
     return ids
 

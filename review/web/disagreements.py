@@ -48,7 +48,7 @@ def disagreements_page(request: ReviewRequest, run_id: UUID) -> HttpResponse:
         "first": None,
     }
     if len(judges) > 1 and form.is_valid():
-        context |= _pair(run, form.cleaned_data["first"], form.cleaned_data["second"], request)
+        context |= _pair(run, *form.pair(), request)
     return render(request, "web/disagreements.html", context)
 
 

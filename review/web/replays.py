@@ -1,4 +1,4 @@
-"""A verifier added to a run: chosen, its cost shown, replayed over what is stored, with progress."""
+"""A verifier added to a run: chosen, its cost shown, replayed over what is stored."""
 
 import inspect
 from typing import Any
@@ -16,12 +16,13 @@ from review.flows import replays as flow
 from review.runs.models import Run
 from review.verifiers.built_in import TORCH_QUEUE, needs_torch
 from review.verifiers.errors import UnusableVerifierError, VerifierConflictError
-from review.verifiers.models import UNFINISHED, Channel, Replay, ReplayState
+from review.verifiers.models import UNFINISHED, Replay, ReplayState
 from review.verifiers.queries import correctness_verifiers_of
 from review.verifiers.replays import come_since, replays_of
 from review.web import access
 from review.web.access import ReviewRequest
 from review.web.figures import duration
+from review.web.forms.imports import CHANNEL_WORDS
 from review.web.forms.replays import ParametersForm, VerifierForm
 from review.web.navigation import project_frame
 from review.web.words import said
@@ -38,7 +39,8 @@ def replay_new(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     choice = VerifierForm(given if "verifier" in given else None)
     if not choice.is_bound or not choice.is_valid():
         status = 422 if request.method == "POST" else 200
-        return render(request, "web/replay_form.html", _choosing(request, run, choice), status)
+        context = _choosing(request, run, choice)
+        return render(request, "web/replay_form.html", context, status=status)
     name = choice.cleaned_data["verifier"]
     if request.method == "GET":
         template = "web/replay_form.html" + ("#parameters" if request.htmx else "")
@@ -51,9 +53,7 @@ def replay_new(request: ReviewRequest, run_id: UUID) -> HttpResponse:
     return render(request, "web/replay_form.html", context, status=422)
 
 
-def _added(
-    request: ReviewRequest, run: Run, name: str, form: ParametersForm
-) -> Replay | None:
+def _added(request: ReviewRequest, run: Run, name: str, form: ParametersForm) -> Replay | None:
     try:
         return flow.add_verifier(run=run, name=name, params=form.chosen(), actor=request.user)
     except UnusableVerifierError as error:
@@ -78,7 +78,7 @@ def _choosing(
         context["chosen"] = {
             "name": name,
             "about": inspect.getdoc(known.load()) or "",
-            "channel": Channel(known.channel),
+            "channel": CHANNEL_WORDS[known.channel],
             "queue": TORCH_QUEUE if known.needs_torch else None,
         }
     return project_frame(request, run.project, "") | context
@@ -161,7 +161,7 @@ def _shown(found: Replay) -> dict[str, Any]:
     return {
         "id": found.pk,
         "verifier": str(found.verifier),
-        "channel": Channel(found.verifier.channel),
+        "channel": CHANNEL_WORDS[found.verifier.channel],
         "state": found.state,
         "is_live": waits,
         "is_measuring": found.state == ReplayState.MEASURING,

@@ -1,5 +1,7 @@
 """One rollout: read by a lead with its whole history, asked again, marked as known."""
 
+import json
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.contrib import messages
@@ -11,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
+from review.flows.probes import is_called_hack
 from review.labeling.adjudications import case_of, first_review
 from review.labeling.errors import RequeueRefusedError
 from review.labeling.history import Event, Happened, history_of, queues_with
@@ -27,7 +30,7 @@ from review.web import access, words
 from review.web.access import ReviewRequest
 from review.web.errata import FAULT_WORDS
 from review.web.figures import answer_words, step_range
-from review.web.forms.decisions import GoldForm, RequeueForm
+from review.web.forms.decisions import GoldForm, PromotionForm, RequeueForm
 from review.web.judgements import said
 from review.web.navigation import project_frame
 from review.web.reading import reading
@@ -96,6 +99,11 @@ def _page(
         "queues": [_queue(found, queue) for queue in queues_with(found)],
         "requeue_form": requeue_form or RequeueForm(),
         "history": [_event(event) for event in events],
+        "attack": getattr(found, "attack", None),
+        "promotion_form": PromotionForm(),
+        "promote_url": reverse("web:attack-promote", args=[found.run_id, found.pk])
+        if _is_promotable(found, events)
+        else None,
         "gold": gold,
         "gold_form": gold_form or GoldForm(),
         "gold_url": reverse("web:rollout-gold", args=[found.run_id, found.pk])
@@ -103,6 +111,12 @@ def _page(
         else None,
     }
     return render(request, "web/rollout.html", context, status=status)
+
+
+def _is_promotable(found: Rollout, events: Sequence[Event]) -> bool:
+    """People call it a hack; looked up only where somebody has ever said so."""
+    was_called_hack = any(getattr(event.said, "is_hack", False) for event in events)
+    return was_called_hack and found.purged_at is None and is_called_hack(found)
 
 
 def _errata(found: Rollout) -> list[dict[str, object]]:
@@ -203,6 +217,9 @@ def _verdicts(found: Rollout) -> list[dict[str, object]]:
             "form": verdict.form,
             "score": verdict.score,
             "detail": verdict.detail,
+            "record": None
+            if verdict.record is None
+            else json.dumps(verdict.record, ensure_ascii=False, indent=1),
         }
         for verdict in verdicts_of(found)
     ]

@@ -102,6 +102,13 @@ urlpatterns = [
     ),
     path("projects/<slug:project_slug>/verifiers/", verifiers.verifiers, name="verifiers"),
     path("verifiers/<int:verifier_id>/", verifiers.verifier, name="verifier"),
+    path("verifiers/<int:verifier_id>/live/", verifiers.verifier_live, name="verifier-live"),
+    path("verifiers/<int:verifier_id>/probe/", verifiers.verifier_probe, name="verifier-probe"),
+    path(
+        "runs/<uuid:run_id>/rollouts/<int:rollout_id>/promote/",
+        verifiers.attack_promote,
+        name="attack-promote",
+    ),
     path("audits/<uuid:audit_id>/", conduct.audit_page, name="audit"),
     path("audits/<uuid:audit_id>/live/", conduct.audit_live, name="audit-live"),
     path("audits/<uuid:audit_id>/edit/", audits.audit_edit, name="audit-edit"),

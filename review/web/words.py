@@ -35,6 +35,8 @@ STATES = (
     _("upheld"),
     _("dismissed"),
     _("withdrawn"),
+    _("measuring"),
+    _("waiting"),
 )
 
 # What labels can be given to, where a rule weighs it itself.
@@ -153,6 +155,10 @@ ERRORS = (
     _("A verdict names a verifier that the run did not register."),
     _("Each correctness verifier of the run must have judged each rollout."),
     _("A monitor has no part in a reward: optimising against it teaches the policy to hide."),
+    _("The verifier cannot be built like this."),
+    _("This verifier does not run here."),
+    _("The replay is not in a state that allows this."),
+    _("This rollout cannot be made an attack of the suite."),
 )
 
 # And the words that it is raised with.
@@ -203,6 +209,12 @@ REFUSALS = (
     _("There is no such pause in the queues that you lead."),
     _("There is no such erratum in the projects that you lead."),
     _("There is no such number on this run's scorecard."),
+    _("There is no such replay in this project."),
+    _("There is no such replay in the projects that you lead."),
+    _("There is no such verifier in the projects that you lead."),
+    _("The record of what a judge said is too large."),
+    _("This verifier runs elsewhere: its verdicts are sent."),
+    _("No attack of the suite is meant for this verifier, or it does not run here."),
 )
 
 # What is wrong with a field.

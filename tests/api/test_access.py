@@ -11,6 +11,7 @@ from review.accounts.models import Membership, Project, Role, Scope, User
 from review.accounts.services.tokens import issue_token
 from review.api.v1 import urls
 from review.calibration.models import RewardTable
+from review.flows.replays import add_verifier
 from review.rollouts.services import create_slice
 from tests import builders
 from tests.api.calls import Caller, refused
@@ -25,6 +26,11 @@ SCOPES = {
     "POST runs/<run>/rollouts": {"ingest"},
     "POST runs/<run>/verdicts": {"ingest"},
     "POST runs/<run>/purge": {"lead"},
+    "GET runs/<run>/replays": {"lead"},
+    "POST runs/<run>/replays": {"lead"},
+    "GET replays/<replay>": {"lead"},
+    "POST replays/<replay>/start": {"lead"},
+    "POST replays/<replay>/cancel": {"lead"},
     "GET slices": {"lead"},
     "POST slices": {"lead"},
     "DELETE slices/<slice>": {"lead"},
@@ -74,6 +80,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST runs/<run>/rollouts": {"rollouts": []},
     "POST runs/<run>/verdicts": {"channel": "probe", "verdicts": []},
     "POST runs/<run>/purge": {"rollouts": []},
+    "POST runs/<run>/replays": {"verifier": "exact-match"},
     "POST slices": {
         "name": "a",
         "conditions": [{"field": "domain", "op": "is", "value": "algebra"}],
@@ -97,6 +104,7 @@ BODIES: dict[str, dict[str, Any]] = {
 REFUSED_LATER = {
     "GET runs/<run>/slice-difference": "invalid_body",
     "POST runs/<run>/reward-tables": "no_labels",
+    "POST replays/<replay>/start": "replay_state",
     "POST audits/<audit>/picks": "unknown_rollout",
     "POST audits/<audit>/adjudications": "unknown_rollout",
 }
@@ -143,6 +151,7 @@ def ids(project: Project, ben: User) -> dict[str, object]:
         "<queue>": queue.pk,
         "<assignment>": assignment.pk,
         "<table>": table.pk,
+        "<replay>": add_verifier(run=run, name="alias-contained", params={}, actor="test").pk,
         "<slice>": create_slice(
             project=project,
             name="logic",

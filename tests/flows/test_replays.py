@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -490,6 +491,32 @@ def test_a_worker_killed_in_the_middle_is_followed_by_another(project: Project) 
     connection.close()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_leads_at_once_open_and_start_one_replay(project: Project) -> None:
+    run = builders.make_stored_run(project, groups=1)
+
+    def at_once(act: Callable[[], object]) -> list[object]:
+        def alone(_: int) -> object:
+            try:
+                return act()
+            except ReplayStateError as error:
+                return error
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(4) as leads:
+            return list(leads.map(alone, range(4)))
+
+    at_once(lambda: add_verifier(run=run, name="contains", params={}, actor="ada"))
+    replay = Replay.objects.get()
+    assert go_on(replay=replay)
+    started = at_once(lambda: start_replay(replay=replay, actor="ada"))
+    assert sum(isinstance(each, Replay) for each in started) == 1
+    at_once(lambda: go_on(replay=Replay.objects.get(pk=replay.pk)))
+    assert Verdict.objects.filter(verifier=replay.verifier).count() == 8
+    assert sum(VerdictCount.objects.values_list("rollouts", flat=True)) == 8
+
+
 def test_errors_name_what_is_wrong(run: Run) -> None:
     with pytest.raises(ReviewError) as refused:
         add_verifier(run=run, name="nowhere", params={}, actor="ada")
@@ -506,7 +533,7 @@ def test_programs_are_run_in_a_sandbox_or_not_at_all(run: Run) -> None:
 def test_an_address_that_a_verifier_has_as_it_comes_is_refused_too(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(BUILT_IN, "calls", toys.Toy("toys:Calls", kind=toys.Calls))
+    monkeypatch.setitem(BUILT_IN, "calls", toys.Toy("toys:Calls", made=toys.Calls))
     with pytest.raises(UnusableVerifierError) as refused:
         add_verifier(run=run, name="calls", params={}, actor="ada")
     assert list(refused.value.fields) == ["params.base_url"]

@@ -60,19 +60,19 @@ class Steps(Contains):
 class Toy(Listed):
     """A built-in verifier whose class is here."""
 
-    kind: Any = None
+    made: Any = None
 
     def load(self) -> type[Any]:
-        kind: type[Any] = self.kind
+        kind: type[Any] = self.made
         return kind
 
 
 def contains(**changes: Any) -> Toy:
-    return Toy("toys:Contains", kind=Contains, **changes)
+    return Toy("toys:Contains", made=Contains, **changes)
 
 
 def steps() -> Toy:
-    return Toy("toys:Steps", channel="process", kind=Steps)
+    return Toy("toys:Steps", channel="process", made=Steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from review.api.v1 import urls as api
 from review.calibration.models import RewardRule
 from review.calibration.services.tables import build_table
 from review.flows.imports import accept_upload
+from review.flows.replays import add_verifier
 from review.labeling.models import Label, Pause, PracticeAnswer, Queue, Reveal
 from review.labeling.services.known_answers import mark_gold
 from review.rollouts.imports import uploads_dir
@@ -89,6 +90,18 @@ RULES: dict[str, Rule] = {
     "import-live": get(LEADS),
     "import-cancel": post(LEADS),
     "import-refused": get(LEADS),
+    "replay-new": both(LEADS),
+    "replay": get(LEADS),
+    "replay-live": get(LEADS),
+    "replay-start": post(LEADS),
+    "replay-cancel": post(LEADS),
+    "replay-again": post(LEADS),
+    "disagreements": get(LEADS),
+    "verifiers": get(LEADS),
+    "verifier": get(LEADS),
+    "verifier-live": get(LEADS),
+    "verifier-probe": post(LEADS),
+    "attack-promote": post(LEADS),
     "run": get(LEADS),
     "run-live": get(LEADS),
     "run-steps": post(LEADS),
@@ -256,6 +269,7 @@ def places_of(
     window = queue.rule.windows.get()
     lead, admin, reviewer = people["lead"], people["admin"], people["reviewer"]
     invited = invite(project=project, invitee="Eve", roles=["reviewer"], actor=admin)
+    replay = add_verifier(run=run, name="exact-match", params={}, actor=lead)
     gold = mark_gold(rollout=rollout, answer=label.answer, is_practice=True, actor=lead)
     return {
         "project_slug": project.slug,
@@ -276,6 +290,8 @@ def places_of(
             prompt=rollout.group.prompt, fault=Fault.WRONG_REFERENCE, note="", actor=lead
         ).pk,
         "import_id": uploaded(project).pk,
+        "replay_id": replay.pk,
+        "verifier_id": replay.verifier_id,
         "run_id": run.pk,
         "audit_id": queue.rule.pk,
         "rollout_id": rollout.pk,

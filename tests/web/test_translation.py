@@ -30,7 +30,7 @@ from review.rollouts.models import ImportState
 from review.rollouts.services import create_slice
 from review.runs.models import ErratumState, Run, RunStatus
 from review.sampling.models import AuditRule, RuleState, WaveState, WindowState
-from review.verifiers.models import Outcome
+from review.verifiers.models import Outcome, ProbeState, ReplayState
 from review.web import words
 from tests import ROOT, builders
 from tests.calibration.test_scorecard import judge_all
@@ -46,7 +46,7 @@ DATA = re.compile(
     | ada | ben | dan | eve | Eve | test | reviewer | colleague | adjudicator | lead | admin
     | stranger | elsewhere | staff | trainer | slow | so | maybe | or
     | (run|rollout|project|step)-\d+ | step-0 | boxed-any@\d | boxed-any | boxed | integer
-    | decimal | correctness | ingest | table | label | prompt | completion
+    | decimal | correctness | ingest | table | label | prompt | completion | exact-match(@\d)?
     )\b""",
     re.VERBOSE,
 )
@@ -211,7 +211,10 @@ def test_a_leads_pages_are_translated_when_there_is_much_to_say(run: Run, ada: U
 
 
 def test_what_a_page_says_by_a_variable_is_listed_for_translation() -> None:
-    states = (RunStatus, RuleState, WindowState, WaveState, Outcome, ImportState, ErratumState)
+    states = (
+        *(RunStatus, RuleState, WindowState, WaveState, Outcome, ImportState, ErratumState),
+        *(ReplayState, ProbeState),
+    )
     assert {value for each in states for value in each.values} <= set(words.STATES)
 
 

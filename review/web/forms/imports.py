@@ -20,6 +20,7 @@ CHANNELS = [
     ("probe", _("hack probe")),
     ("monitor", _("monitor, never a reward")),
 ]
+CHANNEL_WORDS = dict(CHANNELS)
 
 
 class FormatForm(forms.Form):

@@ -1,7 +1,8 @@
 """A built-in verifier as a lead asks for it: its name, and a field for each of its parameters."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from django import forms
 from django.utils.translation import gettext as _
@@ -89,30 +90,25 @@ class JsonField(forms.CharField):
         return bool(super().has_changed(self.prepare_value(initial), data))
 
 
-class VersionChoice(forms.ModelChoiceField[VerifierVersion]):
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            VerifierVersion.objects.none(), widget=forms.Select(attrs=AS_IT_IS), **kwargs
-        )
-
-
 class PairForm(forms.Form):
     """Two different verifiers that have judged the run."""
 
-    first = VersionChoice(label=gettext_lazy("Verifier"))
-    second = VersionChoice(label=gettext_lazy("Against"))
+    first = forms.ChoiceField(label=gettext_lazy("Verifier"), widget=forms.Select(attrs=AS_IT_IS))
+    second = forms.ChoiceField(label=gettext_lazy("Against"), widget=forms.Select(attrs=AS_IT_IS))
 
-    def __init__(self, judges: list[VerifierVersion], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, judges: Sequence[VerifierVersion], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        known = VerifierVersion.objects.filter(pk__in=[judge.pk for judge in judges])
+        self.judges = {str(judge.pk): judge for judge in judges}
         for name in ("first", "second"):
-            field = self.fields[name]
-            assert isinstance(field, forms.ModelChoiceField)
-            field.queryset = known.order_by("name", "version")
-            field.empty_label = None
+            field = cast("forms.ChoiceField", self.fields[name])
+            field.choices = [(pk, str(judge)) for pk, judge in self.judges.items()]
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         if data.get("first") and data.get("first") == data.get("second"):
             self.add_error("second", _("Choose another one."))
         return data
+
+    def pair(self) -> tuple[VerifierVersion, VerifierVersion]:
+        data = self.cleaned_data
+        return self.judges[data["first"]], self.judges[data["second"]]
