@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
+from review.verifiers.built_in import TORCH_QUEUE
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCKER = ROOT / "docker"
-DOCKERFILES = ("web.Dockerfile", "trainer.Dockerfile")
+WHOLE_DOCKERFILES = ("web.Dockerfile", "trainer.Dockerfile")
+# The last one is built upon the first.
+DOCKERFILES = (*WHOLE_DOCKERFILES, "torch.Dockerfile")
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OUR_SERVICES = ("migrate", "web", "worker", "beat")
+OUR_SERVICES = ("migrate", "web", "worker", "worker-torch", "beat")
 
 
 def settings_read() -> set[str]:
@@ -136,7 +140,7 @@ def test_image_installs_an_extra_that_exists_under_the_constraints(dockerfile: s
     assert found[1] in project["optional-dependencies"]
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+@pytest.mark.parametrize("dockerfile", WHOLE_DOCKERFILES)
 def test_image_holds_the_packages_and_files_that_the_project_names(dockerfile: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -184,3 +188,8 @@ def test_trainer_image_starts_the_trainers_command_line() -> None:
         "trainer",
     ]
     assert '"train"' in (ROOT / "trainer" / "__main__.py").read_text()
+
+
+def test_the_worker_with_torch_serves_the_queue_that_such_verifiers_are_sent_to() -> None:
+    assert SERVICES["worker-torch"]["command"][-2:] == ["--queues", TORCH_QUEUE]
+    assert "--queues" not in SERVICES["worker"]["command"]

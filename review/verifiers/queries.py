@@ -170,14 +170,22 @@ def said_in_cell(key: str, position: int) -> Outcome:
 def judges_of(run: Run) -> list[VerifierVersion]:
     """Every verifier with verdicts on the run: its own in their order, then the later ones."""
     own = verifiers_of(run)
-    known = {verifier.pk for verifier in own}
-    late = [verifier for verifier in late_verifiers(run) if verifier.pk not in known]
-    known |= {verifier.pk for verifier in late}
-    others = VerifierVersion.objects.filter(project=run.project_id).exclude(pk__in=known)
-    has_judged = Verdict.objects.filter(verifier=OuterRef("pk"), rollout__run=run)
+    late = [verifier for verifier in late_verifiers(run) if verifier not in own]
     # Correctness verifiers that have judged are among those with counts.
-    rest = others.exclude(channel=Channel.CORRECTNESS).filter(Exists(has_judged))
-    return [*own, *late, *rest.order_by("name", "version")]
+    rest = _others_that_judged(run).exclude(channel=Channel.CORRECTNESS)
+    return [*own, *late, *rest]
+
+
+def late_process_verifiers(run: Run) -> list[VerifierVersion]:
+    """The process verifiers that judged the run's stored rollouts and are not its own."""
+    return list(_others_that_judged(run).filter(channel=Channel.PROCESS))
+
+
+def _others_that_judged(run: Run) -> QuerySet[VerifierVersion]:
+    """The project's verifiers, without the run's own, that have judged a rollout of the run."""
+    has_judged = Verdict.objects.filter(verifier=OuterRef("pk"), rollout__run=run)
+    others = VerifierVersion.objects.filter(Exists(has_judged), project=run.project_id)
+    return others.exclude(in_runs__run=run).order_by("name", "version")
 
 
 def versions_of(project: Project) -> QuerySet[VerifierVersion]:

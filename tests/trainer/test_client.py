@@ -67,6 +67,16 @@ def test_prompts_travel_in_the_words_of_the_api(
     ]
 
 
+def test_what_a_judge_was_asked_travels_with_its_verdict(
+    client: AssayClient, server: RecordingServer
+) -> None:
+    judged = make_verdict(record={"raw": ("yes\0", "\ud800"), "tokens": 7})
+    client.send_rollouts("r-1", [make_rollout(verdicts=(judged, make_verdict()))])
+    (sent,) = server.sent("rollouts")
+    records = [verdict.get("record", "none") for verdict in sent["verdicts"]]
+    assert records == [{"raw": ["yes\ufffd", "\ufffd"], "tokens": 7}, "none"]
+
+
 def test_rollouts_travel_in_the_words_of_the_api(
     client: AssayClient, server: RecordingServer
 ) -> None:

@@ -9,9 +9,11 @@ from django.urls import reverse
 
 from review.accounts.models import User
 from review.calibration.models import Estimand, Estimate
+from review.calibration.queries import scorecard
 from review.calibration.services.scorecard import refresh_run
 from review.flows import audit
 from review.flows.labels import commit_label
+from review.flows.replays import add_verifier, go_on, start_replay
 from review.labeling.models import Answer
 from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
@@ -19,7 +21,9 @@ from review.rollouts.services import create_slice
 from review.runs.models import Run
 from tests import builders
 from tests.calibration.test_scorecard import judge_all
+from tests.verifiers import toys
 from tests.web.rules import signed_in
+from trainer.verifiers import BUILT_IN
 
 
 @pytest.fixture
@@ -107,7 +111,9 @@ def test_another_verifier_is_held_against_the_one_that_gives_the_reward(
     assert re.search(r"<strong>\+\d+\.\d</strong><span class=\"under\">\+\d+\.\d to", page)
 
 
-def test_what_steps_say_is_shown_once_they_are_labelled(run: Run, ben: User, ada: User) -> None:
+def test_what_steps_say_is_shown_once_they_are_labelled(
+    run: Run, ben: User, ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rule = builders.open_audit(run, budget=64, waves=1)
     while item := take_next(queue=rule.queue, reviewer=ben):
         assert item.lease_token
@@ -123,3 +129,15 @@ def test_what_steps_say_is_shown_once_they_are_labelled(run: Run, ben: User, ada
     page = signed_in(ada).get(reverse("web:scorecard", args=[run.pk])).content.decode()
     assert "Right answer, wrong process" in page
     assert "As the policy gets stronger" in page
+
+    # A verifier of steps that comes later is measured by the same labels.
+    monkeypatch.setitem(BUILT_IN, "steps", toys.steps())
+    replay = add_verifier(run=run, name="steps", params={"text": "nowhere"}, actor="ada")
+    assert go_on(replay=replay)
+    replay = start_replay(replay=replay, actor="ada")
+    assert go_on(replay=replay)
+    refresh_run(run=run)
+    said = {row.estimand: row for row in scorecard(run) if row.verifier == replay.verifier}
+    # It finds no wrong step, and there is none.
+    assert said["faultless_passed"].point == pytest.approx(1.0)
+    assert said["process_f1"].reason

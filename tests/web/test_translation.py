@@ -26,11 +26,13 @@ from review.accounts.models import Project, Role, User
 from review.calibration.services.scorecard import refresh_run
 from review.core.errors import ReviewError
 from review.flows import audit
+from review.flows.probes import probe, start_probing
 from review.rollouts.models import ImportState
 from review.rollouts.services import create_slice
 from review.runs.models import ErratumState, Run, RunStatus
 from review.sampling.models import AuditRule, RuleState, WaveState, WindowState
-from review.verifiers.models import Outcome, ProbeState, ReplayState
+from review.verifiers.built_in import register_built_in
+from review.verifiers.models import Outcome, ProbeState, ReplayState, VerifierVersion
 from review.web import words
 from tests import ROOT, builders
 from tests.calibration.test_scorecard import judge_all
@@ -199,6 +201,10 @@ def test_a_leads_pages_are_translated_when_there_is_much_to_say(run: Run, ada: U
         reverse("web:slices", args=[run.project.slug]),
         reverse("web:rollout", args=[run.pk, label.pk]),
         reverse("web:adjudications", args=[run.project.slug]),
+        reverse("web:replay-new", args=[run.pk]) + "?verifier=exact-match",
+        reverse("web:disagreements", args=[run.pk]),
+        reverse("web:verifiers", args=[run.project.slug]),
+        reverse("web:verifier", args=[probed(run).pk]),
     ]
     answers = {page: client.get(page) for page in pages}
     preview = reverse("web:audit-new-preview", args=[run.pk])
@@ -208,6 +214,13 @@ def test_a_leads_pages_are_translated_when_there_is_much_to_say(run: Run, ada: U
         if said := unmarked(answer):
             found[page] = said
     assert found == {}
+
+
+def probed(run: Run) -> VerifierVersion:
+    verifier = register_built_in(project=run.project, name="boxed-any", params={}, actor="ada")
+    for _ in range(2):
+        probe(run=start_probing(verifier=verifier, actor="ada"))
+    return verifier
 
 
 def test_what_a_page_says_by_a_variable_is_listed_for_translation() -> None:

@@ -1,5 +1,6 @@
 """Estimates about the steps: right answers by wrong steps, and process verifiers."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,7 +21,12 @@ from review.stats.cells import FloatArray, IntArray
 from review.stats.estimators import Estimate, undefined
 from review.stats.process import Claims, ProcessEstimand, earliest_error, wrong_process
 from review.verifiers.models import VerifierVersion
-from review.verifiers.queries import claimed_steps, process_verifiers_of
+from review.verifiers.queries import (
+    claimed_steps,
+    late_process_verifiers,
+    outcomes_of,
+    process_verifiers_of,
+)
 
 LEVEL = 0.95
 WRONG = ProcessEstimand.WRONG_PROCESS
@@ -39,19 +45,35 @@ def refresh_process(*, run: Run) -> None:
         whole = [part.window for part in audited]
         result = undefined(WRONG, 0, unasked, LEVEL) if unasked else wrong_process(whole)
         store_estimates(run, {WRONG: result}, {}, unanswered=None, label_set=digest, targets={})
-    for verifier in process_verifiers_of(run):
-        if not is_newest(run, ProcessEstimand.PROCESS_F1, digest, verifier=verifier):
-            found = _earliest_error(verifier, audited, unasked)
+    own = process_verifiers_of(run)
+    for verifier in [*own, *late_process_verifiers(run)]:
+        judged = 1.0 if verifier in own else _share_judged(verifier, audited)
+        # A later verifier's estimates change with its verdicts too.
+        basis = digest if verifier in own else _with_verdicts(digest, judged)
+        if not is_newest(run, ProcessEstimand.PROCESS_F1, basis, verifier=verifier):
+            missing = f"it has judged {100 * judged:.0f} % of the windows' sampled rollouts"
+            reason = unasked or (missing if judged < 1 else "")
+            found = _earliest_error(verifier, audited, reason)
             store_estimates(
-                run, found, {}, unanswered=None, label_set=digest, targets={}, verifier=verifier
+                run, found, {}, unanswered=None, label_set=basis, targets={}, verifier=verifier
             )
 
 
+def _share_judged(verifier: VerifierVersion, audited: Sequence[AuditedWindow]) -> float:
+    sampled = {rollout for part in audited for rollout in part.rollouts}
+    return len(outcomes_of(verifier, sampled)) / max(len(sampled), 1)
+
+
+def _with_verdicts(digest: str, judged: float) -> str:
+    return hashlib.sha256(f"{digest} {judged}".encode()).hexdigest()
+
+
 def _earliest_error(
-    verifier: VerifierVersion, audited: Sequence[AuditedWindow], unasked: str
+    verifier: VerifierVersion, audited: Sequence[AuditedWindow], unknown: str
 ) -> Mapping[ProcessEstimand, Estimate]:
-    if unasked:
-        return {key: undefined(key, 0, unasked, LEVEL) for key in ProcessEstimand if key != WRONG}
+    """unknown: why nothing can be said, if so."""
+    if unknown:
+        return {key: undefined(key, 0, unknown, LEVEL) for key in ProcessEstimand if key != WRONG}
     claims = [_claims(verifier, part) for part in audited]
     return earliest_error([part.window for part in audited], claims)
 
