@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -130,9 +130,15 @@ def _refuse_what_the_operator_forbids(params: Mapping[str, Any]) -> None:
     for name, address in addresses_in(params):
         _refuse_foreign_host(name, address)
     for parameter, name, value in _leaves(params):
-        if name == "unsandboxed" and value is not False:
-            rule = "programs run in a sandbox on this server, or not at all"
-            raise UnusableVerifierError(fields={f"params.{parameter}": rule})
+        if name in FORBIDDEN and value not in FORBIDDEN[name][0]:
+            raise UnusableVerifierError(fields={f"params.{parameter}": FORBIDDEN[name][1]})
+
+
+# Of verifiers within verifiers too: which values alone a lead may give, and why.
+FORBIDDEN: Mapping[str, tuple[Collection[Any], str]] = {
+    "unsandboxed": ([False], "programs run in a sandbox on this server, or not at all"),
+    "api_key_env": (["", KEY_VARIABLE], f"is {KEY_VARIABLE} on this server, or nothing"),
+}
 
 
 def _refuse_foreign_host(name: str, address: str) -> None:
@@ -165,7 +171,7 @@ def _leaves(params: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 def _leaves_of(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        for key, part in value.items():
+        for key, part in _in_full(value).items():
             yield from _leaves_of(str(key), part)
     elif isinstance(value, (list, tuple)):
         # A pair of a name and a value is as good as a mapping.
@@ -176,6 +182,15 @@ def _leaves_of(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _leaves_of(name, inside)
     else:
         yield name, value
+
+
+def _in_full(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A verifier within a verifier with the values that its parameters have as they come."""
+    name, given = value.get("name"), value.get("params", {})
+    if name not in known_names() or not isinstance(given, Mapping):
+        return value
+    defaults = {parameter.name: parameter.default for parameter in parameters_of(name)}
+    return {**value, "params": defaults | dict(given)}
 
 
 def _json_inside(value: Any) -> Any:
@@ -229,7 +244,10 @@ def rebuilt(version: VerifierVersion) -> Verifier:
 
 
 def needs_torch(version: VerifierVersion) -> bool:
-    return version.name in known_names() and listed(version.name).needs_torch
+    """Whether it, or a verifier within it, does."""
+    within = [value for _, name, value in _leaves(version.params or {}) if name == "name"]
+    names = [name for name in (version.name, *within) if name in known_names()]
+    return any(listed(name).needs_torch for name in names)
 
 
 def queue_of(version: VerifierVersion) -> str:

@@ -537,3 +537,22 @@ def test_an_address_that_a_verifier_has_as_it_comes_is_refused_too(
     with pytest.raises(UnusableVerifierError) as refused:
         add_verifier(run=run, name="calls", params={}, actor="ada")
     assert list(refused.value.fields) == ["params.base_url"]
+    # Nor by a verifier within a verifier.
+    within = {"words": [{"name": "calls", "params": {}}]}
+    with pytest.raises(UnusableVerifierError) as refused:
+        add_verifier(run=run, name="contains", params=within, actor="ada")
+    assert "127.0.0.1" in refused.value.fields["params.words"]
+
+
+def test_a_verifier_within_another_decides_where_it_runs_and_sends_no_key_of_a_leads_choice(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        BUILT_IN, "steps", toys.Toy("toys:Steps", needs_torch=True, made=toys.Steps)
+    )
+    within = {"words": [{"name": "steps", "params": {}}]}
+    replay = add_verifier(run=run, name="contains", params=within, actor="ada")
+    assert built_in.queue_of(replay.verifier) == "verify-torch"
+    key = {"words": [{"name": "contains", "params": {"api_key_env": "OTHER_API_KEY"}}]}
+    with pytest.raises(UnusableVerifierError, match="cannot be built"):
+        add_verifier(run=run, name="contains", params=key, actor="ada")
