@@ -15,6 +15,12 @@ class ReviewError(Exception):
         super().__init__(self.message)
 
 
+def in_words(error: ReviewError) -> str:
+    """What was refused and why, for whoever reads it later."""
+    about = "; ".join(f"{name} {rule}" for name, rule in error.fields.items())
+    return f"{error.message} ({about})" if about else error.message
+
+
 class InvalidError(ReviewError):
     """The input breaks a rule."""
 

@@ -1,6 +1,7 @@
 """What the database can hold of texts and JSON from outside."""
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 
@@ -10,14 +11,14 @@ def storable(text: str) -> str:
 
 
 def storable_json(value: Any) -> Any:
-    """The same for every text in a JSON value."""
+    """The same for every text in a JSON value; null for what is no number."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, dict):
         return {storable(str(key)): storable_json(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [storable_json(part) for part in value]
-    return value
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def is_deeper_than(levels: int, value: object) -> bool:

@@ -37,7 +37,13 @@ from review.runs.services import (
     register_run,
 )
 from review.verifiers.errors import MissingVerdictError, UnknownVerifierError
-from review.verifiers.models import Channel, Verdict, VerifierVersion
+from review.verifiers.models import (
+    MOST_RECORD_BYTES,
+    MOST_RECORD_LEVELS,
+    Channel,
+    Verdict,
+    VerifierVersion,
+)
 from review.verifiers.queries import verifiers_of
 from review.verifiers.services import (
     NewVerifier,
@@ -53,10 +59,6 @@ Uid = Annotated[str, Meta(min_length=1, max_length=200)]
 # "$" alone would let a line's end through.
 Token = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,24}$(?!\n)")]
 Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-MOST_RECORD_BYTES = 64 * 1024
-MOST_RECORD_LEVELS = 50
 
 
 class IncomingVerdict(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

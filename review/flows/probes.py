@@ -5,7 +5,7 @@ import logging
 from django.db import InterfaceError, OperationalError, transaction
 
 from review.accounts.models import Project
-from review.core.errors import ReviewError
+from review.core.errors import ReviewError, in_words
 from review.flows import tasks
 from review.labeling.models import Answer
 from review.labeling.queries import final_answers
@@ -76,7 +76,9 @@ def probe(*, run: ProbeRun) -> None:
             verifier = rebuilt(run.verifier)
             found = run_suite(verifier, attacks=suite_of(run.verifier.project))
             probes.end_probe_run(run=run, result=to_json(found))
-        except (ReviewError, ProbeError) as error:
+        except ReviewError as error:
+            probes.end_probe_run(run=run, problem=in_words(error))
+        except ProbeError as error:
             probes.end_probe_run(run=run, problem=str(error))
         except (OperationalError, InterfaceError):
             # The database is away: the sweep goes on with it.

@@ -15,17 +15,24 @@ import msgspec
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Avg, Max, Min
 
-from review.core.errors import ReviewError
+from review.core.errors import ReviewError, in_words
 from review.core.texts import is_deeper_than, storable, storable_json
 from review.flows import tasks
-from review.flows.ingest import MOST_RECORD_BYTES, MOST_RECORD_LEVELS
 from review.rollouts.models import Rollout
 from review.rollouts.queries import last_words, steps_of
 from review.runs.models import Run
 from review.verifiers import replays
 from review.verifiers.built_in import addresses_in, rebuilt, register_built_in
 from review.verifiers.errors import ReplayStateError
-from review.verifiers.models import Channel, Replay, ReplayState, Verdict, VerifierVersion
+from review.verifiers.models import (
+    MOST_RECORD_BYTES,
+    MOST_RECORD_LEVELS,
+    Channel,
+    Replay,
+    ReplayState,
+    Verdict,
+    VerifierVersion,
+)
 from review.verifiers.replays import Cost
 from trainer.verifiers import Item, Verifier
 from trainer.verifiers import Verdict as Said
@@ -92,7 +99,7 @@ def go_on(*, replay: Replay, seconds: float = TASK_SECONDS) -> bool:
             # Cancelled meanwhile.
             return True
         except ReviewError as error:
-            _fail(replay, _words(error))
+            _fail(replay, in_words(error))
         except (OperationalError, InterfaceError):
             # The database is away: the sweep goes on with it.
             raise
@@ -118,15 +125,9 @@ def _go_on(replay: Replay, seconds: float) -> bool:
 
 
 def _at_rollout(replay: Replay) -> str:
-    following = replays.next_rollouts(replay, 1)
+    following = replays.next_rollouts(replay, 1) if replay.state == ReplayState.RUNNING else []
     at = f" at the rollout {following[0].uid}" if following else ""
     return f"Its worker died {MOST_ATTEMPTS} times{at}. The verdicts that are stored stay."
-
-
-def _words(error: ReviewError) -> str:
-    fields = error.fields.items()
-    about = "; ".join(f"{name.removeprefix('params.')} {rule}" for name, rule in fields)
-    return f"{error.message} ({about})" if about else error.message
 
 
 def _fail(replay: Replay, problem: str) -> None:

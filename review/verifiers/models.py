@@ -8,6 +8,9 @@ from review.accounts.models import Project
 from review.rollouts.models import CellCount, Rollout
 from review.runs.models import Run
 
+# Of a verdict's record, as JSON.
+MOST_RECORD_BYTES, MOST_RECORD_LEVELS = 64 * 1024, 50
+
 
 class Channel(models.TextChoices):
     CORRECTNESS = "correctness"

@@ -28,6 +28,8 @@ class Contains:
     def __post_init__(self) -> None:
         if not 0.0 <= self.least <= 1.0:
             raise ParameterError("least: is between 0 and 1")
+        if "bad" in self.words:
+            raise ParameterError(f"words[{self.words.index('bad')}]: is a bad one")
 
     @property
     def version(self) -> str:
@@ -39,7 +41,11 @@ class Contains:
     def _judge(self, item: Item) -> Verdict:
         time.sleep(self.sleep_s)
         outcome = Outcome.PASS if self.text in item.response else Outcome.FAIL
-        asked = {"prompt": f"{item.problem}\0", "params": list(params_of(self))}
+        asked = {
+            "prompt": f"{item.problem}\0",
+            "params": list(params_of(self)),
+            "odds": float("nan"),
+        }
         return Verdict(outcome, None, "1\0", "text", "short", 1, 0.5, "said \ud800", asked)
 
 

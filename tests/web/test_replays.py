@@ -62,6 +62,9 @@ def test_a_field_stands_for_every_parameter_with_its_value(lead: Client, run: Ru
     assert 'name="param-most" value="100"' in page
     assert 'type="checkbox" name="param-strict"' in page
     assert 'name="param-words" value="[]"' in page
+    post(lead, run, words="[]", most="100", text=r"\boxed{15")
+    # What is as it comes is no choice.
+    assert str(Replay.objects.get().verifier) == f"contains@{toys.Contains().version}"
 
 
 def test_from_choosing_to_its_verdicts(lead: Client, run: Run) -> None:
@@ -98,6 +101,7 @@ def test_from_choosing_to_its_verdicts(lead: Client, run: Run) -> None:
         ({"least": "much"}, "Enter a number."),
         ({"most": "1.5"}, "Enter a whole number."),
         ({"words": "[broken"}, "Write it as JSON."),
+        ({"words": '["a", "bad"]'}, "words[1]: is a bad one"),
         ({"url": "http://10.0.0.1/v1"}, "10.0.0.1 is no host that this server may call"),
         ({"text": "a\0b"}, "Null characters are not allowed."),
     ],

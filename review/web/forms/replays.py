@@ -1,6 +1,7 @@
 """A built-in verifier as a lead asks for it: its name, and a field for each of its parameters."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -43,14 +44,23 @@ class ParametersForm(forms.Form):
         return {
             name: value
             for name, value in self.cleaned_data.items()
-            if value is not None and value != self.defaults[name]
+            if value is not None and value != _as_json(self.defaults[name])
         }
 
     def refuse(self, error: UnusableVerifierError) -> None:
         """Say what was wrong at the field that it is about."""
         for name, rule in error.fields.items():
-            parameter = name.removeprefix("params.")
-            self.add_error(parameter if parameter in self.fields else None, rule)
+            place = name.removeprefix("params.")
+            # Of "criteria[0].weight" the field is criteria.
+            parameter = re.split(r"[.\[]", place)[0]
+            is_field = parameter in self.fields
+            said = rule if place in (parameter, "verifier", "params") else f"{place}: {rule}"
+            self.add_error(parameter if is_field else None, said)
+
+
+def _as_json(default: Any) -> Any:
+    """With lists for tuples."""
+    return json.loads(json.dumps(default))
 
 
 def _field(name: str, default: Any) -> forms.Field:
