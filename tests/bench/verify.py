@@ -3,7 +3,7 @@
 Each part measures one thing, prints its table and gives its figures. Speed: all solutions of
 ProcessBench, MATH and GSM8K in ../shared/data through the verifier `math` on two cores, beside
 Math-Verify called in a plain loop. Each way is a process of its own, whose CPU time is counted
-from its start to the end of its last child.
+from its start to the end of its last child. Then programs in the sandbox, beside bare ones.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tests import ROOT, SHARED_DATA
+from tests.bench.verify_code import HEAD, code_throughput
 from tests.trainer.math_cases import MUST_NOT_PASS, MUST_PASS
 from trainer.verifiers import Item, Outcome, Verdict, build, pool
 from trainer.verifiers.probes import probe_success
@@ -124,6 +125,20 @@ def throughput_of_math() -> Figures:
         "pool_overhead": round(pooled["cpu"] / plain["cpu"] - 1, 3),
         # The same work on both sides: what the pool itself costs.
         "pool_overhead_same_work": round(pooled["cpu"] / guarded["cpu"] - 1, 3),
+    }
+
+
+def throughput_of_code() -> Figures:
+    """The sandboxed verifier beside a loop of bare subprocesses."""
+    measured = code_throughput()
+    print(f"\n{HEAD}")
+    if measured is None:
+        print("no sandbox can be had here: code is not measured")
+        return {}
+    print(measured.line)
+    return {
+        "code_completions_per_s": round(measured.verifier, 1),
+        "code_plain_loop_per_s": round(measured.loop, 1),
     }
 
 
@@ -242,6 +257,7 @@ PARTS: tuple[Callable[[], Figures], ...] = (
     library_against_ours,
     processbench,
     throughput_of_math,
+    throughput_of_code,
     poisoned_item,
     probes,
 )
