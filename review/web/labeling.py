@@ -26,7 +26,7 @@ from review.labeling.errors import (
     PausedError,
 )
 from review.labeling.models import Assignment, Label, Queue, SkipReason
-from review.labeling.queries import labels_by, progress_of, was_held
+from review.labeling.queries import labels_by, newest_label, progress_of, was_held
 from review.labeling.services import ahead, leases
 from review.labeling.services.drafts import save_draft
 from review.web import access
@@ -103,7 +103,7 @@ def label_commit(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
     form = LabelForm(request.POST, queue=assignment.queue, keys=keys)
     if form.is_valid():
         try:
-            label, _is_new = labels.commit_label(
+            label, is_new = labels.commit_label(
                 assignment=assignment,
                 reviewer=request.user,
                 token=form.cleaned_data["token"],
@@ -113,7 +113,7 @@ def label_commit(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
         except InvalidLabelError as error:
             form.add_refusal(error)
         else:
-            return _next_item(request, assignment.queue, label)
+            return _next_item(request, assignment.queue, label, is_new=is_new)
     return _same_item(request, assignment, form=form)
 
 
@@ -189,7 +189,7 @@ def label_heartbeat(request: ReviewRequest, assignment_id: UUID) -> HttpResponse
     return HttpResponse(status=204)
 
 
-def _next_item(request: ReviewRequest, found: Queue, label: Label) -> HttpResponse:
+def _next_item(request: ReviewRequest, found: Queue, label: Label, *, is_new: bool) -> HttpResponse:
     """To the script the next item at once: only its lease, if it has the item already."""
     if not request.htmx:
         return _to_next(found, is_late=label.is_late)
@@ -201,7 +201,8 @@ def _next_item(request: ReviewRequest, found: Queue, label: Label) -> HttpRespon
         return HttpResponseClientRedirect(reverse("web:label-next", args=[found.pk]))
     has_it = assignment is not None and str(assignment.pk) == request.POST.get("prepared")
     if assignment is not None and has_it and not label.is_late:
-        return lease_part(request, found, assignment)
+        last = label if is_new else newest_label(request.user, found)
+        return lease_part(request, found, assignment, last)
     return item_page(request, found, Shown(assignment, is_late=label.is_late))
 
 

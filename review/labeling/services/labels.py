@@ -41,7 +41,6 @@ from review.labeling.services.reviews import (
     is_given_up,
     is_last_review,
     lock_reviews,
-    lock_reviews_of,
 )
 
 
@@ -75,7 +74,7 @@ UPDATE labeling_assignment SET state = 'done' WHERE id = %(item)s::uuid RETURNIN
 def _commit(
     assignment: Assignment, reviewer: User, token: UUID, client_key: UUID, new: NewLabel
 ) -> tuple[Label, bool]:
-    reviews = lock_reviews_of(assignment)
+    reviews = lock_reviews(assignment)
     locked = next(review for review in reviews if review.pk == assignment.pk)
     is_ours = (
         locked.state == AssignmentState.LEASED
@@ -104,8 +103,8 @@ def _commit(
         Draft.objects.filter(assignment=locked, reviewer=reviewer).delete()
     elif locked.cause == Cause.GOLD:
         pause_if_wrong(label=label)
-    elif not is_last_review(label, reviews):
-        arrange_reviews(assignment=locked)
+    elif not is_last_review(label, assignment, reviews):
+        arrange_reviews(assignment=locked, reviews=reviews)
     return label, True
 
 
@@ -133,7 +132,8 @@ def retract_label(*, queue: Queue, reviewer: User) -> Assignment:
     # With the reviews, in one order with them: whoever locks many items never waits in a ring.
     reviews = Assignment.objects.filter(queue=queue, rollout=label.assignment.rollout_id)
     list((held | reviews).order_by("pk").select_for_update().values_list("pk"))
-    assignment = lock_reviews(label.assignment)
+    locked = lock_reviews(label.assignment)
+    assignment = next(review for review in locked if review.pk == label.assignment_id)
     held.update(**released())
     Retraction.objects.create(label=label)
     assignment.state = AssignmentState.LEASED
@@ -141,7 +141,7 @@ def retract_label(*, queue: Queue, reviewer: User) -> Assignment:
     assignment.lease_expires_at = timezone.now() + timedelta(seconds=queue.lease_seconds)
     assignment.save(update_fields=["state", "lease_token", "lease_expires_at"])
     Lease.objects.create(assignment=assignment, reviewer=reviewer, token=assignment.lease_token)
-    arrange_reviews(assignment=assignment)
+    arrange_reviews(assignment=assignment, reviews=locked)
     return assignment
 
 

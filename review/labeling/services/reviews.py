@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from django.db import transaction
-from django.db.models import QuerySet
 
 from review.core.prepared import instance_of, prepared_rows
 from review.labeling.models import (
@@ -24,7 +23,7 @@ from review.labeling.queries import (
 )
 from review.labeling.services.serving import COLUMNS
 from review.rollouts.models import Rollout
-from review.sampling.models import WaveState
+from review.sampling.models import RuleVersion, WaveState
 from trainer.rewards.cells import Cell
 
 # So many reviewers may pass on an item before it counts as unanswerable.
@@ -34,11 +33,6 @@ SKIPS_TO_GIVE_UP = 2
 LASTING = (Cause.RANDOM, Cause.REQUEUE)
 
 
-def lock_reviews(assignment: Assignment) -> Assignment:
-    """Lock all reviews of the assignment's rollout in its queue, in one order; this one of them."""
-    return {row.pk: row for row in lock_reviews_of(assignment)}[assignment.pk]
-
-
 LOCK_SQL = f"""
 SELECT {COLUMNS} FROM labeling_assignment
 WHERE queue_id = %(queue)s::uuid AND rollout_id = %(rollout)s::bigint
@@ -46,8 +40,11 @@ ORDER BY id FOR UPDATE
 """  # noqa: S608 - names of columns
 
 
-def lock_reviews_of(assignment: Assignment) -> list[Assignment]:
-    """All of them, locked; they share the given one's queue and rollout."""
+def lock_reviews(assignment: Assignment) -> list[Assignment]:
+    """Lock all reviews of the assignment's rollout in its queue, in one order: these.
+
+    They share the given one's queue and rollout.
+    """
     asked = {"queue": assignment.queue_id, "rollout": assignment.rollout_id}
     reviews = [instance_of(Assignment, row) for row in prepared_rows(LOCK_SQL, asked)]
     for review in reviews:
@@ -55,17 +52,20 @@ def lock_reviews_of(assignment: Assignment) -> list[Assignment]:
     return reviews
 
 
-def is_last_review(label: Label, reviews: Sequence[Assignment]) -> bool:
+def is_last_review(label: Label, assignment: Assignment, reviews: Sequence[Assignment]) -> bool:
     """Whether the rollout's only review is answered and calls for no other. Most are.
 
     The reviews are all that the rollout has, withdrawn ones too.
     """
-    return len(reviews) == 1 and not _contradicts(label.answer, label.assignment.rollout)
+    return len(reviews) == 1 and not (
+        _contradicts(label.answer, assignment.rollout)
+        and _version_of(assignment).reviews_contradictions
+    )
 
 
 @transaction.atomic(savepoint=False)
-def arrange_reviews(*, assignment: Assignment) -> None:
-    """Bring the rollout's reviews into line with its labels; the caller holds them all.
+def arrange_reviews(*, assignment: Assignment, reviews: Sequence[Assignment]) -> None:
+    """Bring the rollout's reviews into line with its labels; the caller holds them all, these.
 
     A first label that contradicts the verdict calls for a second, two that disagree for a third.
     What a label called for that was taken back is withdrawn, unless somebody has answered it.
@@ -73,13 +73,17 @@ def arrange_reviews(*, assignment: Assignment) -> None:
     if assignment.cause == Cause.GOLD or _is_settled(assignment):
         return
     labels = slot_labels(assignment.queue_id, assignment.rollout_id)
-    reviews = list(_active_reviews(assignment))
-    wanted = _wanted(assignment, labels, reviews)
-    for review in reviews:
+    active = [
+        review
+        for review in reviews
+        if review.cause != Cause.GOLD and review.state != AssignmentState.WITHDRAWN
+    ]
+    wanted = _wanted(assignment, labels, active)
+    for review in active:
         if review.slot > 1 and review.slot not in wanted and review.state == AssignmentState.OPEN:
             review.state = AssignmentState.WITHDRAWN
             review.save(update_fields=["state"])
-    missing = set(wanted) - {review.slot for review in reviews}
+    missing = set(wanted) - {review.slot for review in active}
     if missing:
         Queue.objects.select_for_update(no_key=True).get(pk=assignment.queue_id)
     for slot in sorted(missing):
@@ -92,10 +96,10 @@ def arrange_reviews(*, assignment: Assignment) -> None:
             cause=wanted[slot],
             rank=next_rank(assignment.queue_id),
         )
-
-    for review in _active_reviews(assignment).filter(state=AssignmentState.OPEN):
+    for review in active:
         # Who passed on it may have been the last who could answer it.
-        if review.skips.exists() and is_given_up(review):
+        is_open = review.state == AssignmentState.OPEN
+        if is_open and review.skips.exists() and is_given_up(review):
             review.state = AssignmentState.SKIPPED
             review.save(update_fields=["state"])
 
@@ -112,9 +116,9 @@ def _is_settled(assignment: Assignment) -> bool:
     return is_cancelled or decided.exists()
 
 
-def _active_reviews(assignment: Assignment) -> QuerySet[Assignment]:
-    rows = Assignment.objects.filter(queue=assignment.queue_id, rollout=assignment.rollout_id)
-    return rows.exclude(cause=Cause.GOLD).exclude(state=AssignmentState.WITHDRAWN).order_by("slot")
+def _version_of(assignment: Assignment) -> RuleVersion:
+    """By which its wave was drawn; for a pick, the newest one."""
+    return assignment.wave.version if assignment.wave else assignment.queue.rule.current
 
 
 def _wanted(
@@ -122,7 +126,7 @@ def _wanted(
 ) -> dict[int, Cause]:
     """The slots after the first that the rollout should have."""
     wanted = {review.slot: Cause(review.cause) for review in reviews if review.cause in LASTING}
-    version = assignment.wave.version if assignment.wave else assignment.queue.rule.current
+    version = _version_of(assignment)
     first = labels[0] if labels and labels[0].slot == 1 else None
     if version.reviews_contradictions and first and _contradicts(first.answer, assignment.rollout):
         wanted.setdefault(2, Cause.CONTRADICTION)
