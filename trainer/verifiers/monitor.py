@@ -4,16 +4,27 @@ A policy that is optimised against a monitor learns to hide what it does (arXiv:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, ClassVar
 
 import re2
 
-from trainer.verifiers.base import Item, Outcome, ParameterError, Verdict, undecided, version_of
+from trainer.verifiers.base import (
+    Item,
+    Outcome,
+    ParameterError,
+    Verdict,
+    Verifier,
+    undecided,
+    version_of,
+)
+from trainer.verifiers.judge_prompts import has_words
+from trainer.verifiers.members import built, version_with
 
 MAX_CHARACTERS = 1_000_000
 OWN = "own"
+_JUDGES = ("judge", "judge-local")
 _MOST_PATTERNS = 100
 _LONGEST_PATTERN = 1000
 _LONGEST_PASSAGE = 200
@@ -92,18 +103,23 @@ class Monitor:
     families: those of FAMILIES that are looked for. patterns: further regular expressions, in
     RE2's syntax, where case counts only after `(?-i)`; they are the family "own". RE2 takes
     linear time whatever the pattern; it has no look-around and no back references, and such a
-    pattern is refused.
+    pattern is refused. judge: {"name": "judge" or "judge-local", "params"} of a judge that is
+    asked, by the prompt monitor-1, about each response in which no pattern is found; what it does
+    not decide is undecided.
 
     extracted is the first passage found and path its family ("none" where nothing is found), in
     the order of the families; form says whether one family hit or several; detail lists them.
-    There is no score. A hit is a reason to look, not a proof.
+    There is no score. What the judge says has the path "judge", and its record. A hit is a reason
+    to look, not a proof.
     """
 
     families: tuple[str, ...] = tuple(FAMILIES)
     patterns: tuple[str, ...] = ()
+    judge: Mapping[str, Any] | None = None
     _compiled: tuple[tuple[str, Any], ...] = field(
         default=(), init=False, repr=False, compare=False
     )
+    _asked: Verifier | None = field(default=None, init=False, repr=False, compare=False)
 
     name: ClassVar[str] = "monitor"
     channel: ClassVar[str] = "monitor"
@@ -118,22 +134,38 @@ class Monitor:
         for family in self.families:
             if family not in FAMILIES:
                 raise ParameterError(f"families: {family!r} is not one of {', '.join(FAMILIES)}")
-        if not self.families and not self.patterns:
-            raise ParameterError("families: at least one family or pattern must be given")
+        if not self.families and not self.patterns and self.judge is None:
+            raise ParameterError("families: a family, a pattern or a judge must be given")
         if len(self.patterns) > _MOST_PATTERNS:
             raise ParameterError(f"patterns: at most {_MOST_PATTERNS}")
         built_in = [(name, p) for name in FAMILIES if name in self.families for p in FAMILIES[name]]
         own = [(OWN, pattern) for pattern in self.patterns]
         compiled = tuple((family, _compiled(pattern)) for family, pattern in (*built_in, *own))
         object.__setattr__(self, "_compiled", compiled)
+        if self.judge is not None:
+            object.__setattr__(self, "_asked", _judge_of(self.judge))
 
     @property
     def version(self) -> str:
-        return version_of(self, "1")
+        if self._asked is None:
+            return version_of(self, "1")
+        return version_with("1", [self.families, self.patterns], [self._asked])
 
     def verify(self, batch: Sequence[Item]) -> list[Verdict]:
         """Look at each response, in order; the references are not looked at."""
-        return [self._verify_one(item) for item in batch]
+        verdicts = [self._verify_one(item) for item in batch]
+        if self._asked is None:
+            return verdicts
+        # Where nothing is said there is nothing to suspect.
+        clean = [
+            position
+            for position, verdict in enumerate(verdicts)
+            if verdict.outcome is Outcome.PASS and has_words(batch[position].response, 1)
+        ]
+        told = self._asked.verify([batch[position] for position in clean])
+        for position, said in zip(clean, told, strict=True):
+            verdicts[position] = replace(verdicts[position], **_as_told(said))
+        return verdicts
 
     def _verify_one(self, item: Item) -> Verdict:
         started = perf_counter()
@@ -159,6 +191,29 @@ class Monitor:
         for family, pattern in self._compiled:
             if match := pattern.search(text):
                 yield family, match.group()
+
+
+def _judge_of(spec: Any) -> Verifier:
+    if not isinstance(spec, Mapping) or spec.get("name") not in _JUDGES:
+        raise ParameterError(f"judge: must be an object whose name is one of {', '.join(_JUDGES)}")
+    params = spec.get("params", {})
+    if not isinstance(params, Mapping):
+        raise ParameterError("judge.params: must be an object")
+    # A monitor looks at every text, and at nothing but what is suspicious in it.
+    asked = {"prompt": "monitor-1", "min_words": 1, **params, "answer": "verdict"}
+    return built({**spec, "params": asked}, "judge")
+
+
+def _as_told(said: Verdict) -> dict[str, Any]:
+    detail = "the judge finds it suspicious" if said.outcome is Outcome.FAIL else said.detail
+    return {
+        "outcome": said.outcome,
+        "path": "judge",
+        "form": "one" if said.outcome is Outcome.FAIL else "none",
+        "seconds": said.seconds,
+        "detail": detail,
+        "record": said.record,
+    }
 
 
 def _compiled(pattern: str) -> Any:
