@@ -31,6 +31,7 @@ from review.labeling.services import ahead, leases
 from review.labeling.services.drafts import save_draft
 from review.web import access
 from review.web.access import ReviewRequest
+from review.web.courtesy import patient, urgent
 from review.web.forms.labels import LabelForm, LeaseForm, SkipForm, draft_body, filled_in
 from review.web.items import Shown, item_page, lease_part, outlook
 from review.web.keys import keys_of
@@ -86,6 +87,7 @@ def label_next(request: ReviewRequest, queue_id: UUID) -> HttpResponse:
 @require_GET
 @never_cache
 @login_required
+@patient
 def label_ahead(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
     """The item that will probably come next, for whoever holds this one: nobody reads further."""
     held = access.assignment_reviewed(request.user, assignment_id)
@@ -96,6 +98,7 @@ def label_ahead(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
 
 
 @require_POST
+@urgent
 @login_required
 def label_commit(request: ReviewRequest, assignment_id: UUID) -> HttpResponse:
     assignment = access.assignment_reviewed(request.user, assignment_id)

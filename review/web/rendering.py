@@ -32,6 +32,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES
 
 from review.rollouts.formulas import ENVIRONMENTS, FORMULA_LIMIT, formula_at
+from review.web.courtesy import give_way
 
 TEXT_LIMIT = 60_000
 BRACE_LIMIT = 600
@@ -104,6 +105,7 @@ SVG_ATTRIBUTES = _words(
 
 def render(text: str) -> SafeString:
     """Render untrusted Markdown with LaTeX and code; plain text where that fails. Never raises."""
+    give_way()
     return _render_cached(UNSHOWABLE.sub("\ufffd", text.replace("\r\n", "\n")))
 
 
