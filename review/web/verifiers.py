@@ -1,6 +1,7 @@
 """A project's verifiers: versions, where they judge, and how they stand up to attack."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -164,7 +165,7 @@ def _result(run: ProbeRun) -> dict[str, object]:
         ],
         "before": None if earlier is None else _before(earlier),
         "change": None if change is None else _counts(change),
-        "accepted": [_try(tried, regressed) for tried in _regressed_first(result, regressed)],
+        "accepted": _by_attack(result["accepted"], regressed),
         "rejected_controls": [_try(tried, set()) for tried in result["rejected_controls"]],
     }
 
@@ -217,8 +218,19 @@ def _family(result: Mapping[str, Any], key: Key) -> str | None:
     return next((one["family"] for one in result["attempts"] if _key(one) == key), None)
 
 
-def _regressed_first(result: Mapping[str, Any], regressed: set[Key]) -> list[dict[str, Any]]:
-    return sorted(result["accepted"], key=lambda tried: _key(tried) not in regressed)
+def _by_attack(
+    accepted: Sequence[Mapping[str, Any]], regressed: set[Key]
+) -> list[dict[str, object]]:
+    """Each attack with what was tried of it, those first that did not pass before."""
+    tries: dict[str, list[dict[str, object]]] = defaultdict(list)
+    for tried in accepted:
+        tries[tried["attack"]].append(_try(tried, regressed))
+    attacks = [
+        {name: of_it[0][name] for name in ("attack", "family", "targets")}
+        | {"is_regression": any(tried["is_regression"] for tried in of_it), "tries": of_it}
+        for of_it in tries.values()
+    ]
+    return sorted(attacks, key=lambda attack: not attack["is_regression"])
 
 
 def _try(tried: Mapping[str, Any], regressed: set[Key]) -> dict[str, object]:

@@ -59,9 +59,9 @@ def test_the_suite_is_run_and_shows_families_and_accepted_attacks(
     assert result is not None
     for family in result["families"]:
         assert f"<code>{family}</code>" in page
-    assert page.count('<li class="panel">') == len(result["accepted"]) + len(
-        result["rejected_controls"]
-    )
+    attacks = {tried["attack"] for tried in result["accepted"]}
+    assert page.count('<li class="panel">') == len(attacks) + len(result["rejected_controls"])
+    assert page.count("<dt>response</dt>") == len(result["accepted"] + result["rejected_controls"])
     assert " %</span>" in page
     listed = text_of(lead.get(reverse("web:verifiers", args=[naive.project.slug])))
     assert f"<strong>{100 * result['overall']['rate']['point']:.1f} %</strong>" in listed
