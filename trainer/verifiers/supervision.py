@@ -158,9 +158,7 @@ class _Watch:
         self._told = b""
         self._stdin = stdin
         self._is_ready = False
-        self._guard = subprocess.Popen(  # noqa: S603 - ours
-            [*_GUARD, str(process.pid)], stdin=subprocess.PIPE, start_new_session=True
-        )
+        self._guard = spawn([*_GUARD, str(process.pid)], {})
         # All processes of the program are below this one; None as long as it is not known.
         self._topmost = None if told else process.pid
         self._pidfds = [os.pidfd_open(process.pid)]
