@@ -23,6 +23,7 @@ from trainer.verifiers import (
     build,
     known_names,
     listed,
+    members,
     parameters_of,
     params_of,
 )
@@ -185,9 +186,13 @@ def _leaves_of(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _in_full(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A verifier within a verifier with the values that its parameters have as they come."""
+    """A verifier within a verifier with the values that its parameters have as they come.
+
+    What has more to say than name and params is none: a criterion may be called "judge".
+    """
     name, given = value.get("name"), value.get("params", {})
-    if name not in known_names() or not isinstance(given, Mapping):
+    is_spec = set(value) <= {"name", "params"} and isinstance(given, Mapping)
+    if not is_spec or name not in known_names():
         return value
     defaults = {parameter.name: parameter.default for parameter in parameters_of(name)}
     return {**value, "params": defaults | dict(given)}
@@ -244,10 +249,10 @@ def rebuilt(version: VerifierVersion) -> Verifier:
 
 
 def needs_torch(version: VerifierVersion) -> bool:
-    """Whether it, or a verifier within it, does."""
-    within = [value for _, name, value in _leaves(version.params or {}) if name == "name"]
-    names = [name for name in (version.name, *within) if name in known_names()]
-    return any(listed(name).needs_torch for name in names)
+    """Whether it, or a verifier within it, does. Not of one that runs elsewhere."""
+    if version.params is None or version.name not in known_names():
+        return False
+    return members.needs_torch(version.name, version.params)
 
 
 def queue_of(version: VerifierVersion) -> str:

@@ -307,6 +307,15 @@ def test_no_host_may_be_asked_unless_the_setting_names_it(run: Run) -> None:
         add_verifier(run=run, name="contains", params={"url": "http://localhost/v1"}, actor="ada")
 
 
+def test_a_criterion_may_be_called_as_a_verifier_is(run: Run) -> None:
+    criteria = [
+        {"name": name, "text": "It says 15.", "verifier": {"name": "exact-match", "params": {}}}
+        for name in ("judge", "process")
+    ]
+    replay = add_verifier(run=run, name="rubric", params={"criteria": criteria}, actor="ada")
+    assert built_in.queue_of(replay.verifier) == "celery"
+
+
 def test_a_host_that_is_taken_off_the_setting_is_not_asked_any_more(
     started: Open, settings: Any
 ) -> None:

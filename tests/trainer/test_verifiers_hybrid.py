@@ -359,4 +359,6 @@ def test_where_a_member_needs_torch_the_whole_does() -> None:
     assert needs_torch("hybrid", {"members": [EXACT, inner]})
     assert needs_torch("rubric", {"criteria": criteria})
     assert needs_torch("rubric", {"criteria": [], "judge": local})
+    # A criterion's own name is no verifier's.
+    assert not needs_torch("rubric", {"criteria": [{"name": "process", "text": "It is sound."}]})
     assert not needs_torch("hybrid", {"members": [EXACT, TWO, {"name": 5}, None]})

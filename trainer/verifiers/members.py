@@ -11,6 +11,9 @@ from trainer.verifiers.registry import BUILT_IN, UnknownVerifierError, build, li
 # A monitor never enters a reward, and format is a channel of its own.
 CHANNELS = frozenset({"correctness", "process"})
 
+# What says which verifier is meant.
+_SPEC = frozenset({"name", "params"})
+
 # Of a verifier with verifiers inside, the level of the innermost: 2 = it may hold such a one.
 _DEEPEST = 2
 
@@ -42,22 +45,25 @@ def needs_torch(name: str, params: Mapping[str, Any]) -> bool:
 
     Raises UnknownVerifierError for the name itself; what is wrong inside is the build's to say.
     """
-    if listed(name).needs_torch:
-        return True
-    names = [spec.get("name") for spec in _all_inside({"params": params}, _DEEPEST)]
-    known = [BUILT_IN[inner] for inner in names if isinstance(inner, str) and inner in BUILT_IN]
-    return any(inner.needs_torch for inner in known)
+    inside = (BUILT_IN[inner] for inner in _names_inside(params) if inner in BUILT_IN)
+    return listed(name).needs_torch or any(inner.needs_torch for inner in inside)
 
 
-def _all_inside(spec: Any, levels: int) -> Iterable[Mapping[str, Any]]:
-    for inner in _specs_inside(spec) if levels else ():
-        if isinstance(inner, Mapping):
-            yield inner
-            yield from _all_inside(inner, levels - 1)
+def _names_inside(params: Any) -> Iterable[str]:
+    """The names of all specs inside, however deep. A criterion's name is none: it has a text."""
+    left = [params]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left += value.values()
+            if {"name"} <= set(value) <= _SPEC and isinstance(value["name"], str):
+                yield value["name"]
+        elif isinstance(value, list | tuple):
+            left += value
 
 
 def _name_and_params(spec: Any, at: str) -> tuple[str, Mapping[str, Any]]:
-    if not isinstance(spec, Mapping) or not {"name"} <= set(spec) <= {"name", "params"}:
+    if not isinstance(spec, Mapping) or not {"name"} <= set(spec) <= _SPEC:
         raise ParameterError(f"{at}: must be an object of name and params")
     name, params = spec["name"], spec.get("params", {})
     if not isinstance(name, str):
