@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from trainer.verifiers.sandbox import SandboxUnavailableError, find_sandbox
+from trainer.verifiers.code.sandbox import SandboxUnavailableError, find_sandbox
 
 
 def _missing() -> str:

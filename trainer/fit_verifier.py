@@ -18,8 +18,8 @@ from trainer.data import code_commit
 from trainer.fitting.config import FitConfig
 from trainer.fitting.labels import Example, Labels, LabelsError, read_labels
 from trainer.fitting.split import Split, is_right, split_by_prompt
-from trainer.verifiers.fitted import Manifest
-from trainer.verifiers.learned import Learned
+from trainer.verifiers.models.fitted import Manifest
+from trainer.verifiers.models.learned import Learned
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trainer.fitting.calibration import Temperature
     from trainer.fitting.evaluation import Evaluation, Judged
     from trainer.fitting.training import Epoch, Row
-    from trainer.verifiers.local_models import LocalModel
+    from trainer.verifiers.models.local import LocalModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from review.labeling.models import (
 from review.rollouts.models import Rollout
 from review.rollouts.queries import Step, last_words, steps_of
 from review.sampling.models import AuditRule, Wave, Window
-from trainer.verifiers.math import boxed_answers
+from trainer.verifiers.math.boxed import boxed_answers
 
 UNDO_SECONDS = 30
 

@@ -23,10 +23,10 @@ from trainer.verifiers import (
     build,
     known_names,
     listed,
-    members,
     parameters_of,
     params_of,
 )
+from trainer.verifiers.combined import members
 
 # The queue of the workers that have torch; the others' is Celery's own.
 TORCH_QUEUE = "verify-torch"

@@ -20,8 +20,9 @@ from typing import Any
 from tests import ROOT, SHARED_DATA
 from tests.bench.verify_code import HEAD, code_throughput
 from tests.trainer.math_cases import MUST_NOT_PASS, MUST_PASS
-from trainer.verifiers import Item, Outcome, Verdict, build, pool
+from trainer.verifiers import Item, Outcome, Verdict, build
 from trainer.verifiers.probes import probe_success
+from trainer.verifiers.workers import pool
 
 CASES = "math_verify_tests/cases.jsonl"
 PROCESSBENCH = "processbench/gsm8k_with_reference.jsonl"
@@ -66,13 +67,11 @@ def in_plain_loop(items: list[Item]) -> None:
 
 
 def in_plain_loop_with_guards(items: list[Item]) -> None:
-    from trainer.verifiers import symbolic_task
+    from trainer.verifiers.math import task
 
     for item in items:
         references = list(item.references)
-        symbolic_task.run(
-            {"problem": item.problem, "response": item.response, "references": references}
-        )
+        task.run({"problem": item.problem, "response": item.response, "references": references})
 
 
 def in_pool(items: list[Item]) -> None:

@@ -14,7 +14,7 @@ from statistics import median
 
 from trainer.verifiers import Item, Outcome, build
 from trainer.verifiers.code.languages import LANGUAGES
-from trainer.verifiers.sandbox import SandboxUnavailableError, find_sandbox
+from trainer.verifiers.code.sandbox import SandboxUnavailableError, find_sandbox
 
 WORKERS = 2
 TESTS = 5

@@ -28,7 +28,7 @@ from review.rollouts.services import create_slice
 from review.runs.models import Run
 from review.sampling.models import AuditRule, WindowState
 from tests import builders
-from trainer.verifiers.math import boxed_answers
+from trainer.verifiers.math.boxed import boxed_answers
 
 WINDOW_STEPS, BUDGET = 8, 96
 TURN, LAST_STEP = 18, 34

@@ -13,7 +13,7 @@ import pytest
 from tests.trainer.fitting.rows import answered, make_final, make_row, stepped, write
 from trainer.__main__ import main
 from trainer.verifiers import Item, Outcome, ParameterError, Verifier, build
-from trainer.verifiers.process import Process
+from trainer.verifiers.models.process import Process
 
 TINY = """
 epochs = 12

@@ -19,7 +19,7 @@ from transformers import (
 
 from trainer.config import ConfigError
 from trainer.fitting.config import FitConfig
-from trainer.verifiers.local_models import LocalModel
+from trainer.verifiers.models.local import LocalModel
 from trainer.verifiers.texts import encodable
 
 # What a head's outputs mean, as a `process` reward model has them: index 1 is right.

@@ -22,9 +22,9 @@ from transformers import PreTrainedModel
 from trainer.config import ConfigError
 from trainer.fitting.config import FitConfig
 from trainer.fitting.labels import Example
-from trainer.verifiers.fitted import outcome_tokens, step_tokens
-from trainer.verifiers.learned import padded
-from trainer.verifiers.local_models import LocalModel
+from trainer.verifiers.models.fitted import outcome_tokens, step_tokens
+from trainer.verifiers.models.learned import padded
+from trainer.verifiers.models.local import LocalModel
 
 # N = rows, S = tokens, L = labels of a batch (one a row, or one a judged step)
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from trainer.verifiers.base import Item, Outcome, ParameterError, Verdict, undecided, version_of
 from trainer.verifiers.language import LANGUAGES, language_of, script_shares
-from trainer.verifiers.math import boxed_answers
+from trainer.verifiers.math.boxed import boxed_answers
 
 MAX_CHARACTERS = 1_000_000
 

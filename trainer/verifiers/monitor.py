@@ -19,8 +19,8 @@ from trainer.verifiers.base import (
     undecided,
     version_of,
 )
-from trainer.verifiers.judge_prompts import has_words
-from trainer.verifiers.members import built, version_with
+from trainer.verifiers.combined.members import built, version_with
+from trainer.verifiers.judges.prompts import has_words
 
 MAX_CHARACTERS = 1_000_000
 OWN = "own"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainer.verifiers import Item
-from trainer.verifiers.math import answer_form, boxed_answers
+from trainer.verifiers.math.boxed import answer_form, boxed_answers
 from trainer.verifiers.short_answer import ExactMatch
 
 # What the source extracted by means of its own.

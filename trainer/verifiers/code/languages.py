@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 
-from trainer.verifiers.sandbox import PYTHON
+from trainer.verifiers.code.sandbox import PYTHON
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,20 @@ from trainer.verifiers.base import (
 from trainer.verifiers.code.cases import Case, CasesError, Suite, suite_of
 from trainer.verifiers.code.extraction import Extracted, solution_of
 from trainer.verifiers.code.languages import LANGUAGES, Language
-from trainer.verifiers.sandbox import Runner, SandboxUnavailableError, Unsandboxed, find_sandbox
-from trainer.verifiers.supervision import MEBIBYTE, Ended, Ending, Limits, SandboxError, last_line
+from trainer.verifiers.code.sandbox import (
+    Runner,
+    SandboxUnavailableError,
+    Unsandboxed,
+    find_sandbox,
+)
+from trainer.verifiers.code.supervision import (
+    MEBIBYTE,
+    Ended,
+    Ending,
+    Limits,
+    SandboxError,
+    last_line,
+)
 
 # The form of a verdict says how the tests went; of a failed one, what was wrong with the first that
 # failed. Used-up limits go by the name of their `Ending`.

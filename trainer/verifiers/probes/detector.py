@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import ClassVar
 
 from trainer.verifiers.base import Item, Outcome, Verdict
-from trainer.verifiers.math import boxed_answers
+from trainer.verifiers.math.boxed import boxed_answers
 
 # Each check reads at most this much of either end: a hack shows itself early or late.
 _MAX_END = 100_000

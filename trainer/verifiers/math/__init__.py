@@ -1,0 +1,1 @@
+"""Mathematics: what a response commits to, and whether that equals the reference."""

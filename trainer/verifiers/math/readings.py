@@ -1,0 +1,70 @@
+"""Texts as Math-Verify's expressions: the reference's, and the answer's."""
+
+import logging
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+
+from trainer.verifiers.math.answers import Answer, boxed_text, in_latex
+
+# The library warns that its timeouts are off: the pool has the clock.
+logging.getLogger("math_verify").setLevel(logging.ERROR)
+
+_DELIMITED = re.compile(r"\$|\\\(|\\\[")
+_ONE_FORMULA = re.compile(r"\s*(?:\$\$?([^$]*)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\])\s*\.?\s*", re.DOTALL)
+LABELLED = re.compile(r"\s*\\(?:text|mathrm|textbf)\s*\{[^{}]*\}\s*=([^=].*)", re.DOTALL)
+_ARITHMETIC = re.compile(r"[-+]?[0-9.,/ ]+%?")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text and the expressions that Math-Verify reads in it; none = no mathematics."""
+
+    text: str
+    parsed: tuple[Any, ...]
+    after: str = ""
+
+    @property
+    def is_read(self) -> bool:
+        return any(not isinstance(part, str) for part in self.parsed)
+
+
+# A prompt's completions come together, and each is compared with the same reference.
+@lru_cache(maxsize=256)
+def reference_reading(reference: str) -> Reading:
+    """The reference as mathematics: its last box, its one formula, or its text as a formula."""
+    text = in_latex(reference).strip()
+    formula = boxed_text(text)
+    if formula is None and (match := _ONE_FORMULA.fullmatch(text)):
+        formula = next(filter(None, match.groups()), "")
+    if formula is not None:
+        return formula_reading(formula)
+    if _DELIMITED.search(text) or "\\boxed" in text:
+        parsed = _parse(text, [LatexExtractionConfig(), ExprExtractionConfig()])
+        return Reading(str(parsed[-1]) if parsed else text, tuple(parsed))
+    if _ARITHMETIC.fullmatch(text):
+        return Reading(text, tuple(_parse(text, [ExprExtractionConfig()])))
+    return formula_reading(text)
+
+
+def formula_reading(text: str, after: str = "") -> Reading:
+    """A formula without its delimiters, as mathematics."""
+    bare = re.sub(r"\\?\$", "", text).strip()
+    if match := LABELLED.fullmatch(bare):
+        bare = match[1]
+    parsed = _parse(f"$${bare}$$", [LatexExtractionConfig(boxed_match_priority=-1)]) if bare else []
+    return Reading(text, tuple(parsed), after)
+
+
+def answer_reading(answer: Answer) -> Reading:
+    if answer.parsed is not None and not LABELLED.fullmatch(answer.text):
+        return Reading(answer.text, answer.parsed, answer.after)
+    return formula_reading(answer.text, answer.after)
+
+
+def _parse(text: str, config: list[Any]) -> list[Any]:
+    found: list[Any] = parse(text, config, parsing_timeout=None, raise_on_error=True)
+    return found

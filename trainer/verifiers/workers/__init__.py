@@ -1,0 +1,1 @@
+"""Killable worker processes, and the pool that gives them work."""
