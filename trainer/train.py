@@ -32,9 +32,10 @@ from trainer.data import Batch, Group, Prompt, Rollout, rollout_payloads, run_pa
 from trainer.demo import task
 from trainer.demo.cold_start import cold_start
 from trainer.generation import Completions, completion_logprobs, sample
-from trainer.loss import policy_loss
+from trainer.loss import Normaliser, policy_loss
 from trainer.metrics import METRICS_FILE, Row, RunLog, Update, step_row
 from trainer.model import Tokenizer
+from trainer.objectives import Objective
 from trainer.rewards import Cell, GroupRollout, RewardTable, cells_of_group, raw_reward
 from trainer.spool import RunLink
 from trainer.tables import TableFeed
@@ -337,6 +338,7 @@ class GrpoRun:
         if len(with_advantage) == 0:
             return Update(n_rows=0)
         order = torch.randperm(len(with_advantage), generator=self.state.generator)
+        objective = Objective(clip_low=grpo.clip_low, clip_high=grpo.clip_high)
         results = []
         for index in with_advantage[order].chunk(grpo.minibatches):
             rows = completions.rows(index)
@@ -346,15 +348,16 @@ class GrpoRun:
                 rows.logprob_NT,
                 advantage_N[index],
                 rows.mask_NT,
-                clip_low=grpo.clip_low,
-                clip_high=grpo.clip_high,
+                objective=objective,
+                normaliser=Normaliser.of(rows.mask_NT, budget=grpo.max_new_tokens),
             )
             optimiser.zero_grad()
             result.loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), grpo.max_grad_norm)
             optimiser.step()
             entropy = float(entropy_NT[rows.mask_NT].mean())
-            results.append((result.clip_fraction, result.kl_k1, result.kl_k3, entropy))
+            tokens, clipped, k1, k3, _ = torch.stack(result.sums).tolist()
+            results.append((clipped / tokens, k1 / tokens, k3 / tokens, entropy))
         means = [sum(column) / len(results) for column in zip(*results, strict=True)]
         return Update(len(with_advantage), *means)
 

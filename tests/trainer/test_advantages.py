@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.advantages import group_advantages
@@ -66,6 +66,7 @@ def test_shapes_must_agree() -> None:
         group_advantages(torch.zeros(2, 3), torch.ones(2, 2, dtype=torch.bool))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(st.integers(0, 1024), min_size=2, max_size=16),
     st.lists(st.booleans(), min_size=16, max_size=16),

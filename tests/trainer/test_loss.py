@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.loss import PolicyLoss, policy_loss
+from trainer.loss import Normaliser, PolicyLoss, policy_loss
+from trainer.objectives import NAMED
 
 
 def loss_of(
@@ -13,7 +14,14 @@ def loss_of(
     ratio_NT = torch.tensor(ratios, dtype=torch.float64)
     mask_NT = torch.ones_like(ratio_NT, dtype=torch.bool) if mask is None else torch.tensor(mask)
     logprob_NT = ratio_NT.log().requires_grad_()
-    result = policy_loss(logprob_NT, torch.zeros_like(ratio_NT), torch.tensor(advantages), mask_NT)
+    result = policy_loss(
+        logprob_NT,
+        torch.zeros_like(ratio_NT),
+        torch.tensor(advantages),
+        mask_NT,
+        objective=NAMED["dapo"],
+        normaliser=Normaliser.of(mask_NT, budget=8),
+    )
     return result, logprob_NT
 
 
@@ -26,7 +34,7 @@ def test_loss_on_the_sampling_policy_is_minus_the_mean_advantage() -> None:
     result, logprob_NT = loss_of([[1.0, 1.0], [1.0, 1.0]], [2.0, -1.0])
     assert result.loss.item() == pytest.approx(-0.5)
     assert gradient(result, logprob_NT) == [[-0.5, -0.5], [0.25, 0.25]]  # -A / 4 tokens
-    assert (result.clip_fraction, result.kl_k1, result.kl_k3) == (0.0, 0.0, 0.0)
+    assert torch.stack(result.sums).tolist() == [4.0, 0.0, 0.0, 0.0, 0.0]
 
 
 def test_every_token_weighs_the_same_whatever_its_completions_length() -> None:
@@ -55,7 +63,7 @@ def test_clipping_is_one_sided_with_a_higher_upper_bound(
 ) -> None:
     result, logprob_NT = loss_of([[ratio]], [advantage])
     assert result.loss.item() == pytest.approx(-surrogate)
-    assert result.clip_fraction == float(is_clipped)
+    assert result.sums.clipped.item() == float(is_clipped)
     assert (gradient(result, logprob_NT) == [[0.0]]) == is_clipped
 
 
@@ -63,24 +71,29 @@ def test_masked_tokens_change_nothing() -> None:
     shown, _ = loss_of([[1.1]], [1.0])
     padded, logprob_NT = loss_of([[1.1, 9.0]], [1.0], [[True, False]])
     assert padded.loss.item() == pytest.approx(shown.loss.item())
-    assert padded.kl_k3 == pytest.approx(shown.kl_k3)
+    assert torch.stack(padded.sums).tolist() == pytest.approx(torch.stack(shown.sums).tolist())
     assert gradient(padded, logprob_NT)[0][1] == 0.0
 
 
 def test_divergence_estimates_by_hand() -> None:
     result, _ = loss_of([[2.0, 0.5]], [0.0])
-    assert result.kl_k1 == pytest.approx(0.0)  # -(log 2 + log 1/2) / 2
-    # ((2 - 1 - log 2) + (0.5 - 1 + log 2)) / 2
-    assert result.kl_k3 == pytest.approx(0.25)
+    assert result.sums.k1.item() == pytest.approx(0.0)  # -(log 2 + log 1/2)
+    assert result.sums.k3.item() == pytest.approx(0.5)  # (2 - 1 - log 2) + (0.5 - 1 + log 2)
 
 
 def test_broken_token_stays_finite() -> None:
-    logprob_NT = torch.tensor([[-1e4, 1e4]], requires_grad=True)
+    mask_NT = torch.ones(1, 2, dtype=torch.bool)
     result = policy_loss(
-        logprob_NT, torch.zeros(1, 2), torch.tensor([-1.0]), torch.ones(1, 2, dtype=torch.bool)
+        torch.tensor([[-1e4, 1e4]]),
+        torch.zeros(1, 2),
+        torch.tensor([-1.0]),
+        mask_NT,
+        objective=NAMED["grpo"],
+        normaliser=Normaliser.of(mask_NT, budget=2),
+        reference_logprob_NT=torch.zeros(1, 2),
     )
     assert math.isfinite(result.loss.item())
-    assert math.isfinite(result.kl_k3)
+    assert all(math.isfinite(value) for value in result.sums)
 
 
 def test_no_tokens_is_refused() -> None:
