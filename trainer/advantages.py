@@ -1,9 +1,9 @@
 """Advantages of rollouts, of their steps, or of their tokens.
 
 Sources: group statistics GRPO (arXiv:2402.03300, sec. 4.1.2), steps the same, sec. 4.1.3; centred
-Dr. GRPO (arXiv:2503.20783, sec. 3.2); leave-one-out RLOO (arXiv:2402.14740, sec. 3.3); pass@k
-(arXiv:2508.10751, sec. 2.4); generalised advantages (arXiv:1506.02438, eq. 16), with the KL in the
-reward (arXiv:2203.02155, eq. 2). Deviations from them:
+Dr. GRPO (arXiv:2503.20783, sec. 3.2); leave-one-out RLOO (arXiv:2402.14740); pass@k training
+(arXiv:2508.10751, its analytical form); generalised advantages (arXiv:1506.02438, eq. 16), with
+the KL in the reward (arXiv:2203.02155, eq. 2). Deviations from them:
 
 1. Statistics are in float64, of rewards less the smallest of their group. In float32 eight rewards
    of 0.91 have a standard deviation of 6e-8 instead of 0, and dividing by it turns rounding noise
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from trainer.objectives import Objective
 
@@ -145,13 +146,13 @@ def expected_advantages(p_BG: Tensor, class_id_BG: Tensor, kept_BG: Tensor) -> T
     class_p_BG = (is_same_BGG * p_BG[:, None, :]).sum(dim=2) / size_BG.clamp_min(1)
     others_BGK = _successes_of_others(class_p_BG, size_BG, is_same_BGG)
     n_B11 = kept_BG.sum(dim=1)[:, None, None]
-    right_K = torch.arange(kept_BG.shape[1] + 1, device=p_BG.device)
+    right_K = torch.arange(kept_BG.shape[1] + 1, device=p_BG.device, dtype=torch.float64)
     with_own_BGK = right_K + size_BG[..., None]
     if_right_BGK = ((n_B11 - with_own_BGK).clamp_min(0) / with_own_BGK.clamp_min(1)).sqrt()
     if_wrong_BGK = -(right_K / (n_B11 - right_K).clamp_min(1)).sqrt()
     p_BG1 = class_p_BG[..., None]
     mean_BG = (others_BGK * (p_BG1 * if_right_BGK + (1 - p_BG1) * if_wrong_BGK)).sum(dim=2)
-    varies_B1 = above_BG.amax(dim=1, keepdim=True) > 0
+    varies_B1 = above_BG.any(dim=1, keepdim=True)
     return torch.where(kept_BG & varies_B1, mean_BG, 0.0)
 
 
@@ -229,7 +230,7 @@ def gae(
         raise ValueError("a KL term in the reward wants the reference policy's log-probabilities")
     if not bool((torch.isfinite(reward_NT) & torch.isfinite(value_NT)).all()):
         raise ValueError("a kept reward or value is not finite")
-    next_NT = torch.nn.functional.pad(value_NT[:, 1:], (0, 1))
+    next_NT = pad(value_NT[:, 1:], (0, 1))
     delta_NT = reward_NT + objective.gamma * next_NT - value_NT
     advantage_NT = _discounted_sums(delta_NT, objective.gamma * objective.gae_lambda)
     return TokenAdvantages(advantage_NT, advantage_NT + value_NT)
@@ -247,7 +248,9 @@ def _above_lowest(reward_BG: Tensor, kept_BG: Tensor) -> Tensor:
     """
     _check(reward_BG, kept_BG)
     reward_BG = torch.where(kept_BG, reward_BG.double(), torch.inf)
-    above_BG = torch.where(kept_BG, reward_BG - reward_BG.amin(dim=1, keepdim=True), 0.0)
+    # Groups of no rollouts have a smallest reward as well.
+    lowest_B1 = pad(reward_BG, (0, 1), value=torch.inf).amin(dim=1, keepdim=True)
+    above_BG = torch.where(kept_BG, reward_BG - lowest_B1, 0.0)
     if not bool(torch.isfinite(above_BG).all()):
         raise ValueError("a kept reward is not finite")
     return above_BG
@@ -293,7 +296,7 @@ def _successes_of_others(class_p_BG: Tensor, size_BG: Tensor, is_same_BGG: Tenso
 
 
 def _is_last(mask_NT: Tensor) -> Tensor:
-    return mask_NT & ~torch.nn.functional.pad(mask_NT[:, 1:], (0, 1))
+    return mask_NT & ~pad(mask_NT[:, 1:], (0, 1))
 
 
 def _discounted_sums(value_NT: Tensor, discount: float) -> Tensor:

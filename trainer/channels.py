@@ -1,7 +1,7 @@
 """Reward channels: correctness, format, length and whatever else is paid, kept apart until the end.
 
 Sources: soft overlong punishment DAPO (arXiv:2503.14476, eq. 13); channels normalised one by one
-GDPO (arXiv:2601.05242, sec. 3). Deviations from them:
+GDPO (arXiv:2601.05242). Deviations from them:
 
 1. A truncated rollout that is filtered takes no part in its group's statistics either; DAPO masks
    only its loss.
@@ -62,7 +62,7 @@ class ChannelRewards:
 
     @property
     def kept(self) -> Tensor:
-        """(B, G), false for rollouts that are left out of their groups: correctness is undecided."""
+        """(B, G), false where correctness is undecided: the rollout is left out of its group."""
         return ~self.by_name[CORRECTNESS].isnan()
 
     def means(self) -> dict[str, float | None]:

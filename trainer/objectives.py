@@ -108,9 +108,9 @@ NAMED: Mapping[str, Objective] = MappingProxyType(
         "gspo": Objective(ratio="sequence", aggregation="sequence", clip_low=3e-4, clip_high=4e-4),
         # MiniMax-M1, arXiv:2506.13585, eq. 4 and 5.
         "cispo": Objective(surrogate="cispo", clip_low=1.0, clip_high=4.0),
-        # Back to basics, arXiv:2402.14740, sec. 3.3.
+        # Back to basics, arXiv:2402.14740.
         "rloo": Objective(advantage="leave-one-out", surrogate="unclipped", aggregation="constant"),
-        # Pass@k training, arXiv:2508.10751, sec. 2.
+        # Pass@k training, arXiv:2508.10751.
         "pass-at-k": Objective(advantage="pass-at-k"),
         # DeepSeekMath, arXiv:2402.03300, sec. 4.1.3.
         "process": Objective(advantage="steps", aggregation="sequence", clip_high=0.2, kl=0.04),
