@@ -1,12 +1,15 @@
-"""Everything a run needs to go on where it stopped, in one file."""
+"""Everything a run needs to go on where it stopped, in one file.
+
+Random numbers are not in it: each use makes its own from the run's seed and its place in the run
+(`generation.seed_of`).
+"""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaForCausalLM
 
 from trainer.config import ConfigError, TrainerConfig
 from trainer.data import code_commit
@@ -15,30 +18,39 @@ FILE_NAME = "checkpoint.pt"
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingState:
-    """What changes while training; `restore` fills it in place."""
+class Place:
+    """Where a run is: `steps` have been made, `done` of them in the stage that is number `stage`
+    (from 0), and `problems` taken from the task's stream."""
 
-    model: LlamaForCausalLM
-    optimiser: torch.optim.Optimizer
-    generator: torch.Generator
+    stage: int = 0
+    done: int = 0
+    steps: int = 0
+    problems: int = 0
+
+    def next_stage(self) -> "Place":
+        return Place(self.stage + 1, 0, self.steps, self.problems)
 
 
-def save(
-    directory: Path, state: TrainingState, *, config: TrainerConfig, uid: str, step: int
-) -> None:
-    """Write the state after `step`; an interrupted write leaves the previous checkpoint whole."""
-    contents = {
-        "model": state.model.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-        "generator": state.generator.get_state(),
-        "step": step,
-        "uid": uid,
-        "config": json.dumps(config.to_dict()),
-        "commit": code_commit(),
-    }
-    unfinished = directory / f"{FILE_NAME}.part"
-    torch.save(contents, unfinished)
-    unfinished.replace(directory / FILE_NAME)
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A place, and by name the states of what had changed by then: "policy", "optimiser" ..."""
+
+    place: Place
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def save(self, directory: Path, *, config: TrainerConfig, uid: str) -> None:
+        """Write it; an interrupted write leaves the previous checkpoint whole."""
+        place = self.place
+        contents = {
+            **self.states,
+            "place": [place.stage, place.done, place.steps, place.problems],
+            "uid": uid,
+            "config": json.dumps(config.to_dict()),
+            "commit": code_commit(),
+        }
+        unfinished = directory / f"{FILE_NAME}.part"
+        torch.save(contents, unfinished)
+        unfinished.replace(directory / FILE_NAME)
 
 
 def saved_uid(directory: Path, config: TrainerConfig) -> str:
@@ -52,18 +64,16 @@ def saved_uid(directory: Path, config: TrainerConfig) -> str:
     return str(contents["uid"])
 
 
-def restore(directory: Path, state: TrainingState) -> int:
-    """Put the saved state into `state`; answers the step that it was saved after."""
+def load(directory: Path) -> Checkpoint:
+    """The directory's checkpoint. Raises ConfigError when there is none."""
     contents = _contents(directory)
-    state.model.load_state_dict(contents["model"])
-    state.optimiser.load_state_dict(contents["optimiser"])
-    state.generator.set_state(contents["generator"])
-    return int(contents["step"])
+    states = {name: state for name, state in contents.items() if isinstance(state, dict)}
+    return Checkpoint(Place(*contents["place"]), states)
 
 
 def _contents(directory: Path) -> dict[str, Any]:
     path = directory / FILE_NAME
     if not path.exists():
         raise ConfigError(f"--resume: there is no checkpoint in {directory}")
-    contents: dict[str, Any] = torch.load(path, weights_only=True)
+    contents: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     return contents

@@ -2,10 +2,10 @@
 
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainer.config import TrainerConfig
 from trainer.rewards import Cell
@@ -19,9 +19,6 @@ from trainer.wire import (
     VerifierPayload,
 )
 
-if TYPE_CHECKING:
-    from trainer.generation import Completions
-
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -32,6 +29,7 @@ class Prompt:
     reference: str
     domain: str
     source: str
+    difficulty: int | None = None  # 0 to 100, as the source has it
 
     def payload(self) -> PromptPayload:
         return PromptPayload(
@@ -41,12 +39,17 @@ class Prompt:
             domain=self.domain,
             source=self.source,
             split="train",
+            difficulty=self.difficulty,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One completion, judged and rewarded."""
+    """One completion, judged and rewarded.
+
+    reward: for being right; None = left out of its group. channels: by name, what else it earns.
+    step_scores: P(right) of each of its steps, where a process verifier is a channel.
+    """
 
     uid: str
     response: str
@@ -54,8 +57,11 @@ class Rollout:
     is_truncated: bool
     verdict: Verdict
     cell: Cell
-    is_correct: bool  # by the task's rubric, which only a demo has
-    reward: float | None  # None = left out of its group
+    answer_class: str | None
+    is_correct: bool | None  # where a rubric can tell, which only a demo has
+    reward: float | None
+    channels: Mapping[str, float | None] = field(default_factory=dict)
+    step_scores: tuple[float, ...] | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -70,15 +76,20 @@ class Group:
     prompt: Prompt
     rollouts: tuple[Rollout, ...]
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether its verdicts differ: by what was said, not by what it is worth in a table."""
+        outcomes = {rollout.verdict.outcome for rollout in self.rollouts}
+        return outcomes >= {Outcome.PASS, Outcome.FAIL}
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All groups of a step. Row i of the completions is rollout i, counted through the groups."""
+    """All groups of a step. table_version: None = rewards are raw verdicts (or no verdicts)."""
 
     step: int
     groups: tuple[Group, ...]
-    completions: "Completions"
-    table_version: int | None  # None = rewards are raw verdicts (or the demo's truth)
+    table_version: int | None
 
     def rollouts(self) -> list[Rollout]:
         return [rollout for group in self.groups for rollout in group.rollouts]

@@ -1,43 +1,58 @@
-"""Sampling with the log-probabilities that the loss needs.
+"""Sampling groups of completions, with the log-probabilities that the loss needs.
 
-`sample` runs the weights of a transformers Llama through a loop of its own: keys and values are
-written into one preallocated block, which for small models on a CPU is faster than `generate`.
-`completion_logprobs` is the forward pass of the model itself; both see the same positions and the
-same masks, so that the first update of a batch starts at ratio 1.
+A group's prompt is read once and its keys and values are shared out to the group's rows. Rows that
+have ended are dropped from the batch as soon as they are half of it. `BlockDecoder` runs the layers
+of Llama, Mistral, Qwen2 and Qwen3 over keys and values in one preallocated block; every other
+causal model runs through its own forward pass and cache (`CacheDecoder`).
+
+Which token is drawn depends on the row's own uniform random number alone, so that a row comes out
+the same whatever else is in the batch, in however many processes the batch is sampled.
 """
 
-from collections.abc import Sequence
+import hashlib
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from transformers import LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer, apply_rotary_pos_emb
+from torch.nn import Module, functional
+from transformers import DynamicCache, PreTrainedModel
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from trainer.model import Tokenizer
+# B = prompts, N = rows (completions), M = rows that still run, L = prompt tokens (left-padded),
+# T = completion tokens (right-padded), S = L + T, H = heads, D = size of a head, C = hidden size,
+# V = vocabulary
 
-# N = rows, L = prompt tokens (left-padded), T = completion tokens (right-padded), S = L + T,
-# H = heads, D = size of a head, C = hidden size, V = vocabulary
+# Families whose layers are the same but for biases and norms of queries and keys.
+_BLOCK_DECODED = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
 
 @dataclass(frozen=True, slots=True)
 class Completions:
-    """What was sampled, row by row."""
+    """What was sampled, row by row. Rows of the same prompt share one row of `prompt_BL`."""
 
-    prompt_NL: Tensor
-    start_N: Tensor  # index of the first real prompt token
+    prompt_BL: Tensor
+    start_B: Tensor  # index of the first real prompt token
+    prompt_of_N: Tensor
     token_NT: Tensor
     mask_NT: Tensor  # true up to and including the end token
-    logprob_NT: Tensor  # of the sampled tokens, at temperature 1; 0 behind the end
+    logprob_NT: Tensor  # of the sampled tokens, at the sampling temperature; 0 behind the end
     is_truncated_N: Tensor  # no end token within the budget
 
+    def to(self, device: torch.device) -> "Completions":
+        return Completions(*(getattr(self, name).to(device) for name in self.__slots__))
+
     def rows(self, index_M: Tensor) -> "Completions":
-        """The chosen rows, cut to the longest completion among them."""
+        """The chosen rows, cut to the longest completion and prompt among them."""
         longest = int(self.mask_NT[index_M].sum(dim=1).max())
+        used_B, prompt_of_M = torch.unique(self.prompt_of_N[index_M], return_inverse=True)
+        first = int(self.start_B[used_B].min())
         return Completions(
-            prompt_NL=self.prompt_NL[index_M],
-            start_N=self.start_N[index_M],
+            prompt_BL=self.prompt_BL[used_B, first:],
+            start_B=self.start_B[used_B] - first,
+            prompt_of_N=prompt_of_M,
             token_NT=self.token_NT[index_M, :longest],
             mask_NT=self.mask_NT[index_M, :longest],
             logprob_NT=self.logprob_NT[index_M, :longest],
@@ -45,8 +60,41 @@ class Completions:
         )
 
 
+def joined(parts: Sequence[Completions], pad_id: int) -> Completions:
+    """The rows of all parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    prompt_length = max(part.prompt_BL.shape[1] for part in parts)
+    length = max(part.token_NT.shape[1] for part in parts)
+    n_prompts = [0, *itertools.accumulate(len(part.prompt_BL) for part in parts)]
+
+    def pad(block: Tensor, value: float) -> Tensor:
+        return functional.pad(block, (0, length - block.shape[1]), value=value)
+
+    return Completions(
+        prompt_BL=torch.cat(
+            [
+                functional.pad(
+                    part.prompt_BL, (prompt_length - part.prompt_BL.shape[1], 0), value=pad_id
+                )
+                for part in parts
+            ]
+        ),
+        start_B=torch.cat(
+            [part.start_B + prompt_length - part.prompt_BL.shape[1] for part in parts]
+        ),
+        prompt_of_N=torch.cat(
+            [part.prompt_of_N + first for part, first in zip(parts, n_prompts, strict=False)]
+        ),
+        token_NT=torch.cat([pad(part.token_NT, pad_id) for part in parts]),
+        mask_NT=torch.cat([pad(part.mask_NT, False) for part in parts]),
+        logprob_NT=torch.cat([pad(part.logprob_NT, 0.0) for part in parts]),
+        is_truncated_N=torch.cat([part.is_truncated_N for part in parts]),
+    )
+
+
 def left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Prompts as one block that ends at the same column, and where each begins: (N, L), (N,)."""
+    """Prompts as one block that ends at the same column, and where each begins: (B, L), (B,)."""
     length = max(map(len, prompts))
     rows = [[pad_id] * (length - len(prompt)) + list(prompt) for prompt in prompts]
     return torch.tensor(rows), torch.tensor([length - len(prompt) for prompt in prompts])
@@ -54,132 +102,270 @@ def left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Ten
 
 def positions(start_N: Tensor, length: int) -> Tensor:
     """Position ids (N, length): 0 at each row's first real token; padding has 0 as well."""
-    return (torch.arange(length) - start_N[:, None]).clamp_min(0)
+    return (torch.arange(length, device=start_N.device) - start_N[:, None]).clamp_min(0)
+
+
+def uniforms(*parts: object, shape: tuple[int, ...]) -> Tensor:
+    """Numbers from [0, 1) that depend on the parts alone (a seed, a step, a prompt ...)."""
+    generator = torch.Generator().manual_seed(seed_of(*parts))
+    return torch.rand(shape, generator=generator)
+
+
+def seed_of(*parts: object) -> int:
+    """A seed of 63 bits for this use: the same parts give the same seed, in every process."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 @torch.no_grad()
 def sample(
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
+    uniform_NT: Tensor,
     *,
-    max_new_tokens: int,
-    generator: torch.Generator,
+    pad_id: int,
+    eos_ids: Collection[int],
+    temperature: float = 1.0,
 ) -> Completions:
-    """One completion per prompt at temperature 1, at most `max_new_tokens` long."""
-    pad_id, eos_id = Tokenizer.pad_id, Tokenizer.eos_id
-    prompt_NL, start_N = left_pad(prompts, pad_id)
-    decoder = _Decoder(model, start_N, prompt_NL.shape[1] + max_new_tokens)
-    is_done_N = torch.zeros(len(prompts), dtype=torch.bool)
-    tokens: list[Tensor] = []
-    masks: list[Tensor] = []
-    logprobs: list[Tensor] = []
-    next_N1 = prompt_NL
-    while len(tokens) < max_new_tokens and not bool(is_done_N.all()):
-        logprob_NV = functional.log_softmax(decoder.extend(next_N1), dim=-1)
-        drawn_N1 = torch.multinomial(logprob_NV.exp(), 1, generator=generator)
-        next_N1 = torch.where(is_done_N[:, None], pad_id, drawn_N1)
-        tokens.append(next_N1)
-        masks.append(~is_done_N)
-        logprobs.append(torch.where(is_done_N, 0.0, logprob_NV.gather(1, drawn_N1).squeeze(1)))
-        is_done_N = is_done_N | (next_N1.squeeze(1) == eos_id)
+    """A group of completions per prompt, group after group: N / B rows each.
+
+    uniform_NT: the random number in [0, 1) that draws each token; its shape says how many rows
+        there are and how many tokens a completion has at most.
+    Raises ValueError when the rows are no multiple of the prompts.
+    """
+    (n_rows, budget), device = uniform_NT.shape, model.device
+    if n_rows % len(prompts):
+        raise ValueError(f"{n_rows} rows cannot be shared out to {len(prompts)} prompts")
+    prompt_BL, start_B = (block.to(device) for block in left_pad(prompts, pad_id))
+    prompt_of_N = torch.arange(len(prompts), device=device).repeat_interleave(
+        n_rows // len(prompts)
+    )
+    uniform_NT, ends = uniform_NT.to(device), torch.tensor(sorted(eos_ids), device=device)
+    token_NT = torch.full((n_rows, budget), pad_id, device=device)
+    mask_NT = torch.zeros((n_rows, budget), dtype=torch.bool, device=device)
+    logprob_NT = torch.zeros((n_rows, budget), device=device)
+    decoder = decoder_of(model, prompt_BL, start_B, prompt_of_N, budget)
+    row_M = torch.arange(n_rows, device=device)  # the rows in the decoder, in its order
+    runs_M = torch.ones_like(row_M, dtype=torch.bool)  # the others have ended, and wait to be cut
+    logits_MV, length = decoder.first_logits(), 0
+    while length < budget and row_M.numel():
+        logprob_MV = functional.log_softmax(logits_MV.float() / temperature, dim=-1)
+        drawn_M = _drawn(logprob_MV, uniform_NT[row_M, length])
+        running_M = row_M[runs_M]
+        token_NT[running_M, length] = drawn_M[runs_M]
+        mask_NT[running_M, length] = True
+        chosen_M = logprob_MV.gather(1, drawn_M[:, None]).squeeze(1)
+        logprob_NT[running_M, length] = chosen_M[runs_M]
+        length += 1
+        runs_M = runs_M & ~torch.isin(drawn_M, ends)
+        if 2 * int(runs_M.sum()) <= len(row_M):
+            decoder.keep(runs_M)
+            row_M, drawn_M, runs_M = row_M[runs_M], drawn_M[runs_M], runs_M[runs_M]
+        if length < budget and row_M.numel():
+            logits_MV = decoder.extend(drawn_M[:, None])
+    is_truncated_N = torch.zeros(n_rows, dtype=torch.bool, device=device)
+    is_truncated_N[row_M[runs_M]] = True
     return Completions(
-        prompt_NL=prompt_NL,
-        start_N=start_N,
-        token_NT=torch.cat(tokens, dim=1),
-        mask_NT=torch.stack(masks, dim=1),
-        logprob_NT=torch.stack(logprobs, dim=1),
-        is_truncated_N=~is_done_N,
+        prompt_BL=prompt_BL,
+        start_B=start_B,
+        prompt_of_N=prompt_of_N,
+        token_NT=token_NT[:, :length],
+        mask_NT=mask_NT[:, :length],
+        logprob_NT=logprob_NT[:, :length],
+        is_truncated_N=is_truncated_N,
     )
 
 
-def completion_logprobs(model: LlamaForCausalLM, completions: Completions) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the completions' tokens and the policy's entropy there: (N, T) each.
+def _drawn(logprob_MV: Tensor, uniform_M: Tensor) -> Tensor:
+    """The token in whose share of [0, 1) each row's number lies.
 
-    Entropy is in nats and carries no gradient. Values behind a completion's end mean nothing.
+    In float64: of 100,000 probabilities added up in float32 the last would be drawn wrongly.
     """
-    token_NS = torch.cat([completions.prompt_NL, completions.token_NT], dim=1)
-    position_NS = positions(completions.start_N, token_NS.shape[1])
-    attention_NS = torch.arange(token_NS.shape[1]) >= completions.start_N[:, None]
-    logits_NSV = model(
-        input_ids=token_NS,
-        attention_mask=attention_NS.long(),
-        position_ids=position_NS,
-        use_cache=False,
-    ).logits
-    first = completions.prompt_NL.shape[1] - 1
-    logprob_NTV = functional.log_softmax(logits_NSV[:, first:-1].float(), dim=-1)
-    chosen_NT = logprob_NTV.gather(2, completions.token_NT[..., None]).squeeze(-1)
-    with torch.no_grad():
-        entropy_NT = -(logprob_NTV.exp() * logprob_NTV).sum(dim=-1)
-    return chosen_NT, entropy_NT
+    edge_MV = logprob_MV.double().exp().cumsum(dim=-1)
+    place_M1 = uniform_M.double()[:, None] * edge_MV[:, -1:]
+    drawn_M = torch.searchsorted(edge_MV, place_M1, right=True).squeeze(1)
+    return drawn_M.clamp_max(logprob_MV.shape[1] - 1)
 
 
-class _Decoder:
-    """Incremental forward pass with keys and values in a block of fixed size."""
+class Decoder(Protocol):
+    """A batch of rows that grows by one token a call; all prompts are read when it is made."""
 
-    def __init__(self, model: LlamaForCausalLM, start_N: Tensor, capacity: int) -> None:
-        config = model.config
-        self._model = model.model
-        self._head = model.lm_head.weight
+    def first_logits(self) -> Tensor:
+        """(N, V): what may follow each row's prompt."""
+
+    def extend(self, token_M1: Tensor) -> Tensor:
+        """Append a token to every row; (M, V) for what may follow."""
+
+    def keep(self, is_kept_M: Tensor) -> None:
+        """Go on with these rows only."""
+
+
+def decoder_of(
+    model: PreTrainedModel, prompt_BL: Tensor, start_B: Tensor, prompt_of_N: Tensor, budget: int
+) -> Decoder:
+    """The fastest decoder for this model."""
+    config = model.config
+    is_windowed = getattr(config, "sliding_window", None) and getattr(
+        config, "use_sliding_window", True
+    )
+    if config.model_type in _BLOCK_DECODED and not is_windowed:
+        return BlockDecoder(model, prompt_BL, start_B, prompt_of_N, budget)
+    return CacheDecoder(model, prompt_BL, start_B, prompt_of_N, budget)
+
+
+class CacheDecoder:
+    """Any causal model of transformers, by its own forward pass and cache."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompt_BL: Tensor,
+        start_B: Tensor,
+        prompt_of_N: Tensor,
+        budget: int,
+    ) -> None:
+        self._model = model
+        length = prompt_BL.shape[1]
+        self._cache = DynamicCache(config=model.config)
+        capacity = torch.arange(length + budget, device=prompt_BL.device)
+        is_real_BS = capacity >= start_B[:, None]
+        logits_BV = self._forward(prompt_BL, is_real_BS[:, :length], positions(start_B, length))
+        self._cache.batch_select_indices(prompt_of_N)
+        self._logits_NV = logits_BV[prompt_of_N]
+        self._is_real_MS, self._start_M = is_real_BS[prompt_of_N], start_B[prompt_of_N]
+        self._length = length
+
+    def first_logits(self) -> Tensor:
+        return self._logits_NV
+
+    def extend(self, token_M1: Tensor) -> Tensor:
+        self._length += 1
+        position_M1 = self._length - 1 - self._start_M[:, None]
+        return self._forward(token_M1, self._is_real_MS[:, : self._length], position_M1)
+
+    def keep(self, is_kept_M: Tensor) -> None:
+        self._cache.batch_select_indices(is_kept_M.nonzero().squeeze(1))
+        self._is_real_MS, self._start_M = self._is_real_MS[is_kept_M], self._start_M[is_kept_M]
+
+    def _forward(self, token_MT: Tensor, is_real_MS: Tensor, position_MT: Tensor) -> Tensor:
+        logits_M1V: Tensor = self._model(
+            input_ids=token_MT,
+            attention_mask=is_real_MS.long(),
+            position_ids=position_MT,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        return logits_M1V[:, -1]
+
+
+class BlockDecoder:
+    """The layers of a Llama-like model over keys and values in a block of fixed size."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompt_BL: Tensor,
+        start_B: Tensor,
+        prompt_of_N: Tensor,
+        budget: int,
+    ) -> None:
+        config: Any = model.config
+        self._model: Any = model.model
+        self._head: Module = model.lm_head
         self._eps = float(config.rms_norm_eps)
-        self._n_heads = int(config.num_attention_heads)
-        head_size = int(config.hidden_size) // self._n_heads
-        shape = (int(config.num_hidden_layers), len(start_N), self._n_heads, capacity, head_size)
-        self._keys, self._values = torch.zeros(shape), torch.zeros(shape)
-        self._is_real_NS = torch.arange(capacity) >= start_N[:, None]
-        position_NS = positions(start_N, capacity)
-        self._cos, self._sin = self._model.rotary_emb(self._keys, position_NS)
-        self._length = 0
+        self._n_kv_heads = int(config.num_key_value_heads)
+        self._is_grouped = self._n_kv_heads < int(config.num_attention_heads)
+        self._head_size = int(self._model.layers[0].self_attn.head_dim)
+        self._n_layers = len(self._model.layers)
+        self._dtype, self._length = model.dtype, 0
+        n_prompts, length = prompt_BL.shape
+        self._set_rows(start_B, length + budget, self._block(n_prompts, length, start_B.device))
+        logits_BV = self.extend(prompt_BL)
+        prompt_blocks = (self._keys, self._values)
+        blocks = self._block(len(prompt_of_N), length + budget, start_B.device)
+        for block, prompt_block in zip(blocks, prompt_blocks, strict=True):
+            block[:, :, :, :length] = prompt_block[:, prompt_of_N]
+        self._set_rows(start_B[prompt_of_N], length + budget, blocks)
+        self._logits_NV = logits_BV[prompt_of_N]
 
-    def extend(self, token_NT: Tensor) -> Tensor:
-        """Append tokens to every row; the logits (N, V) for what follows them."""
-        first, last = self._length, self._length + token_NT.shape[1]
+    def _block(self, n_rows: int, capacity: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        shape = (self._n_layers, n_rows, self._n_kv_heads, capacity, self._head_size)
+        block = torch.zeros(shape, dtype=self._dtype, device=device)
+        return block, torch.zeros_like(block)
+
+    def _set_rows(self, start_M: Tensor, capacity: int, blocks: tuple[Tensor, Tensor]) -> None:
+        self._keys, self._values = blocks
+        column_S = torch.arange(capacity, device=start_M.device)
+        self._is_real_MS = column_S >= start_M[:, None]
+        self._is_padded = bool(start_M.any())
+        self._cos, self._sin = self._model.rotary_emb(self._keys, positions(start_M, capacity))
+
+    def first_logits(self) -> Tensor:
+        return self._logits_NV
+
+    def keep(self, is_kept_M: Tensor) -> None:
+        self._keys, self._values = self._keys[:, is_kept_M], self._values[:, is_kept_M]
+        self._is_real_MS = self._is_real_MS[is_kept_M]
+        self._cos, self._sin = self._cos[is_kept_M], self._sin[is_kept_M]
+
+    def extend(self, token_MT: Tensor) -> Tensor:
+        first, last = self._length, self._length + token_MT.shape[1]
         mask = self._attention_mask(first, last)
         rotary = (self._cos[:, first:last], self._sin[:, first:last])
-        hidden_NTC = functional.embedding(token_NT, self._model.embed_tokens.weight)
+        hidden_MTC = self._model.embed_tokens(token_MT)
         for index, layer in enumerate(self._model.layers):
-            hidden_NTC = self._layer(index, layer, hidden_NTC, rotary, mask, first, last)
+            hidden_MTC = self._layer(index, layer, hidden_MTC, rotary, mask, first, last)
         self._length = last
-        return functional.linear(self._norm(hidden_NTC[:, -1], self._model.norm.weight), self._head)
+        logits_MV: Tensor = self._head(self._norm(hidden_MTC[:, -1], self._model.norm))
+        return logits_MV
 
-    def _attention_mask(self, first: int, last: int) -> Tensor:
+    def _attention_mask(self, first: int, last: int) -> Tensor | None:
         """Causal, without padding; a padding row sees itself, or its softmax would be NaN."""
-        is_causal = torch.ones(last - first, last, dtype=torch.bool).tril(first)
+        if last - first == 1 and not self._is_padded:
+            return None
+        is_causal = torch.ones(last - first, last, dtype=torch.bool, device=self._keys.device)
+        is_causal = is_causal.tril(first)
         is_self = torch.zeros_like(is_causal)
         is_self.diagonal(first).fill_(True)
-        return (is_causal & self._is_real_NS[:, None, :last] | is_self)[:, None]
+        return (is_causal & self._is_real_MS[:, None, :last] | is_self)[:, None]
 
-    def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        return functional.rms_norm(hidden, (hidden.shape[-1],), weight, self._eps)
+    def _norm(self, hidden: Tensor, norm: Any) -> Tensor:
+        return functional.rms_norm(hidden, (hidden.shape[-1],), norm.weight, self._eps)
 
     def _layer(
         self,
         index: int,
-        layer: LlamaDecoderLayer,
-        hidden_NTC: Tensor,
+        layer: Any,
+        hidden_MTC: Tensor,
         rotary: tuple[Tensor, Tensor],
-        mask: Tensor,
+        mask: Tensor | None,
         first: int,
         last: int,
     ) -> Tensor:
         attention = layer.self_attn
-        normed_NTC = self._norm(hidden_NTC, layer.input_layernorm.weight)
+        normed_MTC = self._norm(hidden_MTC, layer.input_layernorm)
         query, key, value = (
-            self._by_head(functional.linear(normed_NTC, projection.weight))
+            self._by_head(projection(normed_MTC))
             for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
+        if hasattr(attention, "q_norm"):
+            query, key = self._norm(query, attention.q_norm), self._norm(key, attention.k_norm)
         query, key = apply_rotary_pos_emb(query, key, *rotary)
         self._keys[index, :, :, first:last] = key
         self._values[index, :, :, first:last] = value
-        seen_NHTD = functional.scaled_dot_product_attention(
-            query, self._keys[index, :, :, :last], self._values[index, :, :, :last], attn_mask=mask
+        seen_MHTD = functional.scaled_dot_product_attention(
+            query,
+            self._keys[index, :, :, :last],
+            self._values[index, :, :, :last],
+            attn_mask=mask,
+            enable_gqa=self._is_grouped,
         )
-        seen_NTC = seen_NHTD.transpose(1, 2).reshape(hidden_NTC.shape)
-        hidden_NTC = hidden_NTC + functional.linear(seen_NTC, attention.o_proj.weight)
-        normed_NTC = self._norm(hidden_NTC, layer.post_attention_layernorm.weight)
-        changed_NTC: Tensor = layer.mlp(normed_NTC)
-        return hidden_NTC + changed_NTC
+        seen_MTC = seen_MHTD.transpose(1, 2).flatten(2)
+        hidden_MTC = hidden_MTC + attention.o_proj(seen_MTC)
+        changed_MTC: Tensor = layer.mlp(self._norm(hidden_MTC, layer.post_attention_layernorm))
+        return hidden_MTC + changed_MTC
 
-    def _by_head(self, projected_NTC: Tensor) -> Tensor:
-        n_rows, n_tokens, _ = projected_NTC.shape
-        return projected_NTC.view(n_rows, n_tokens, self._n_heads, -1).transpose(1, 2)
+    def _by_head(self, projected_MTC: Tensor) -> Tensor:
+        n_rows, n_tokens, _ = projected_MTC.shape
+        return projected_MTC.view(n_rows, n_tokens, -1, self._head_size).transpose(1, 2)

@@ -1,62 +1,63 @@
-"""A small Llama built from a configuration, and the tokenizer of a closed vocabulary."""
+"""The policy's model and tokenizer: of a shape with random weights, or loaded from where it is."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
-from trainer.config import ModelConfig
-
-PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
-
-
-class UnknownTextError(ValueError):
-    """The text holds characters that the vocabulary has no token for."""
-
-
-class Tokenizer:
-    """Longest-match tokenizer over a fixed list of strings; three special tokens come first."""
-
-    pad_id, bos_id, eos_id = 0, 1, 2
-
-    def __init__(self, vocabulary: Sequence[str]) -> None:
-        self.tokens = (PAD, BOS, EOS, *vocabulary)
-        self._ids = {token: i for i, token in enumerate(self.tokens)}
-        longest_first = sorted(vocabulary, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without special tokens; UnknownTextError where it has no token."""
-        pieces = self._pattern.findall(text)
-        if sum(map(len, pieces)) != len(text):
-            unknown = self._pattern.sub("", text)
-            raise UnknownTextError(f"no token for {unknown!r} in {text!r}")
-        return [self._ids[piece] for piece in pieces]
-
-    def encode_prompt(self, problem: str) -> list[int]:
-        """What the policy continues: the start token, the problem, a line break."""
-        return [self.bos_id, *self.encode(problem + "\n")]
-
-    def encode_response(self, response: str) -> list[int]:
-        return [*self.encode(response), self.eos_id]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text up to the end token; padding and the start token are skipped."""
-        pieces = []
-        for i in ids:
-            if i == self.eos_id:
-                break
-            if i > self.eos_id:
-                pieces.append(self.tokens[i])
-        return "".join(pieces)
+from trainer.config import ConfigError, ModelConfig
+from trainer.generation import seed_of
+from trainer.tokenizers import ByteTokenizer, ChatTokenizer, ClosedTokenizer, Tokenizer
 
 
-def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> LlamaForCausalLM:
-    """A randomly initialised model; the same seed gives the same weights."""
+def tokenizer_of(config: ModelConfig, vocabulary: Sequence[str] | None) -> Tokenizer:
+    """The model's own; for one with random weights the task's vocabulary, or bytes.
+
+    Raises ConfigError for a model that cannot be read or is no chat model.
+    """
+    if not config.path:
+        return ByteTokenizer() if vocabulary is None else ClosedTokenizer(vocabulary)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(config, error) from error
+    return ChatTokenizer(
+        tokenizer, eos_ids=_generation_ends(config), system_prompt=config.system_prompt
+    )
+
+
+def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> PreTrainedModel:
+    """The model to start from; the same seed gives the same weights.
+
+    Raises ConfigError for a model that cannot be read or whose context is too short.
+    """
+    model = _loaded(config) if config.path else _random(config, tokenizer, seed=seed)
+    _remove_dropout(model)
+    if config.lora_rank:
+        model = _with_adapters(model, config.lora_rank, seed=seed)
+    if config.gradient_checkpointing:
+        enable: Any = model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    model.train()
+    return model
+
+
+def save_model(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
+    """Leave the model, and a chat model's tokenizer, in `folder` as transformers reads them."""
+    model.save_pretrained(folder)
+    if isinstance(tokenizer, ChatTokenizer):
+        tokenizer.save(str(folder))
+
+
+def _random(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> LlamaForCausalLM:
     llama = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=config.hidden_size,
@@ -66,11 +67,68 @@ def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> Llam
         num_key_value_heads=config.heads,
         max_position_embeddings=config.context,
         pad_token_id=tokenizer.pad_id,
-        bos_token_id=tokenizer.bos_id,
-        eos_token_id=tokenizer.eos_id,
+        bos_token_id=1,
+        eos_token_id=tokenizer.eos_ids[0],
         tie_word_embeddings=True,
     )
     llama._attn_implementation = "sdpa"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(llama)
+        model = LlamaForCausalLM(llama)
+    model.to(getattr(torch, config.dtype))
+    return model
+
+
+def _loaded(config: ModelConfig) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            config.path, dtype=getattr(torch, config.dtype), trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise _unreadable(config, error) from error
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if longest is not None and config.context > longest:
+        raise ConfigError(
+            f"model.context: {config.context} is more than the {longest} tokens that"
+            f" {config.path} was made for"
+        )
+    return model
+
+
+def _unreadable(config: ModelConfig, error: Exception) -> ConfigError:
+    reason = str(error).strip().splitlines()[0]
+    return ConfigError(f"model.path: {config.path!r} is no model that can be read: {reason}")
+
+
+def _generation_ends(config: ModelConfig) -> list[int]:
+    """The end tokens that a model generates with; chat models often have several."""
+    from transformers import GenerationConfig
+
+    try:
+        ends: Any = GenerationConfig.from_pretrained(config.path).eos_token_id
+    except OSError:
+        return []
+    return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+
+def _remove_dropout(model: PreTrainedModel) -> None:
+    """A policy that is another one at each pass has no ratio to itself."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010 - a number, no submodule
+
+
+def _with_adapters(model: PreTrainedModel, rank: int, *, seed: int) -> Any:
+    """Low-rank adapters in place (LoRA, arXiv:2106.09685) on every linear layer but the head."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", bias="none"
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "adapters"))
+        return inject_adapter_in_model(config, model)

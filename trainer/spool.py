@@ -82,6 +82,9 @@ class RunLink:
         self._is_closed = False  # the directory may be another link's by now
         self._is_away = False
         self._is_table_away = False
+        self._is_signal_away = False
+        self._signal_etag: str | None = None
+        self._hold_reasons: str | None = None
         self._sent = 0
         self._refused = 0
         try:
@@ -167,6 +170,26 @@ class RunLink:
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
 
+    def hold_reasons(self) -> str | None:
+        """Why the run should stop and be looked at, in words; None while it need not.
+
+        A server that is away changes nothing: the last signal stands.
+        """
+        if self._run_id is not None:
+            try:
+                signal = self._client.signal(
+                    self._run_id, etag=self._signal_etag, timeout_s=_TABLE_TIMEOUT_S
+                )
+            except AssayError as error:
+                self._warn_of_old_signal(error)
+            else:
+                self._is_signal_away = False
+                self._signal_etag = signal.etag
+                if signal.state is not None:
+                    said = "; ".join(reason.text for reason in signal.reasons)
+                    self._hold_reasons = said if signal.state == "hold" else None
+        return self._hold_reasons
+
     def close(self, timeout_s: float) -> int:
         """Wait until all is sent, at most this long; answers how many batches remain unsent.
 
@@ -211,6 +234,11 @@ class RunLink:
             kept = "the last one is used" if self._table.text else "there is none yet"
             self._warn(f"the reward table cannot be refreshed ({error}): {kept}")
         self._is_table_away = True
+
+    def _warn_of_old_signal(self, error: AssayError) -> None:
+        if not self._is_signal_away:
+            self._warn(f"the server's signal cannot be read ({error}): the last one stands")
+        self._is_signal_away = True
 
     # The sender's thread
 

@@ -1,23 +1,43 @@
 """Which reward table each step of a run uses."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
-from trainer.config import RewardConfig
+from trainer.config import ConfigError, RewardConfig
+from trainer.outbox import write_durably
 from trainer.rewards import RewardTable, TableError
 from trainer.spool import RunLink
 
+USED_FILE = "used.json"
+
 
 class TableFeed:
-    """The reward table of each step, pulled between steps."""
+    """The reward table of each step, pulled between steps and pinned to the step on disk.
+
+    A step that is made again, after a crash, gets the table that it had.
+    """
 
     def __init__(
-        self, config: RewardConfig, link: RunLink | None, *, warn: Callable[[str], None]
+        self,
+        config: RewardConfig,
+        link: RunLink | None,
+        folder: Path,
+        *,
+        verifier: str,
+        warn: Callable[[str], None],
     ) -> None:
-        self._config, self._warn = config, warn
+        """verifier: "name@version" of the run's own; a table that was fitted for others is not
+        used."""
+        self._config, self._warn, self._folder = config, warn, folder
+        self._verifier = verifier
         self._link = link if config.source == "table" else None
         self._text: str | None = None
         self._table: RewardTable | None = None
         self._is_overdue = False  # one wait in vain is enough: go on until a newer table comes
+        used = folder / USED_FILE
+        known = json.loads(used.read_text("utf-8")) if used.exists() else {}
+        self._used: dict[str, int | None] = known
 
     def at_step(self, step: int) -> RewardTable | None:
         """The table to use; None = raw verdicts, during the warm-up and while there is no table.
@@ -26,6 +46,8 @@ class TableFeed:
         """
         if self._link is None or step <= self._config.warm_up_steps:
             return None
+        if str(step) in self._used:
+            return self._pinned(self._used[str(step)])
         if self._is_overdue:
             text = self._link.latest_table()
         else:
@@ -33,11 +55,46 @@ class TableFeed:
         if text is not None and text != self._text:
             self._read(text)
         self._is_overdue = self._table is None or step > self._table.valid_to_step
+        self._pin(step)
         return self._table
+
+    def check(self) -> None:
+        """Raises ConfigError when the table there is now is for other verifiers."""
+        text = None if self._link is None else self._link.latest_table()
+        if text is not None:
+            try:
+                self._checked(text)
+            except TableError as error:
+                raise ConfigError(f"reward.verifier: {error}") from error
 
     def _read(self, text: str) -> None:
         self._text = text
         try:
-            self._table = RewardTable.from_json(text)
+            self._table = self._checked(text)
         except TableError as error:
             self._warn(f"the reward table is not used ({error})")
+
+    def _checked(self, text: str) -> RewardTable:
+        table = RewardTable.from_json(text)
+        if self._verifier not in table.verifiers:
+            raise TableError(
+                f"verifiers: the table is for {', '.join(table.verifiers) or 'none'}, and this"
+                f" run's is {self._verifier}; build a table for this run, or name that verifier"
+            )
+        return table
+
+    def _pin(self, step: int) -> None:
+        version = None if self._table is None else self._table.version
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if version is not None and not self._file(version).exists():
+            write_durably(self._file(version), (self._text or "").encode("utf-8"))
+        self._used[str(step)] = version
+        write_durably(self._folder / USED_FILE, json.dumps(self._used).encode("ascii"))
+
+    def _pinned(self, version: int | None) -> RewardTable | None:
+        if version is None:
+            return None
+        return RewardTable.from_json(self._file(version).read_text("utf-8"))
+
+    def _file(self, version: int) -> Path:
+        return self._folder / f"table-{version}.json"

@@ -1,50 +1,45 @@
-"""The GRPO loop: sample groups, judge them, reward them, update the policy.
-
-Deviations from the paper (arXiv:2402.03300) besides those of `advantages` and `loss`:
-
-1. No reference policy and no KL term.
-2. A step's batch is cut into a few minibatches, one update each, of the rollouts that have an
-   advantage; the others would add no gradient.
-3. The learning rate falls linearly over the run.
-"""
+"""A training run: everything it needs is opened and checked, then its stages follow each other."""
 
 import os
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from types import FrameType
-from typing import Self
+from typing import Any
 from uuid import uuid4
 
 import torch
-from torch import Tensor
 
 from trainer import checkpoint
-from trainer.advantages import group_advantages
-from trainer.checkpoint import TrainingState
+from trainer.checkpoint import Checkpoint, Place
 from trainer.client import AssayClient
-from trainer.config import ConfigError, GrpoConfig, TrainerConfig
-from trainer.data import Batch, Group, Prompt, Rollout, rollout_payloads, run_payload
-from trainer.demo import task
-from trainer.demo.cold_start import cold_start
-from trainer.generation import Completions, completion_logprobs, sample
-from trainer.loss import Normaliser, policy_loss
-from trainer.metrics import METRICS_FILE, Row, RunLog, Update, step_row
-from trainer.model import Tokenizer
-from trainer.objectives import Objective
-from trainer.rewards import Cell, GroupRollout, RewardTable, cells_of_group, raw_reward
+from trainer.config import ConfigError, TrainerConfig
+from trainer.data import Prompt, run_payload
+from trainer.hold import Hold
+from trainer.judging import Judge
+from trainer.metrics import METRICS_FILE, RunLog
+from trainer.model import build_model, save_model, tokenizer_of
+from trainer.policy import Policy
+from trainer.ranks import Ranks, WholeWeights
+from trainer.run import Run, StopRequest
 from trainer.spool import RunLink
+from trainer.stages.cold_start import ColdStartStage
+from trainer.stages.errors import TrainingError
+from trainer.stages.grpo import GrpoStage
+from trainer.stages.rejection import RejectionStage
 from trainer.tables import TableFeed
-from trainer.verifiers import Item, Outcome, Verifier, build
+from trainer.tasks import task_of
+from trainer.tokenizers import Tokenizer
+from trainer.verifiers import ParameterError
 
-# Posterior tables pay probabilities: dividing by the plain std would blow up tiny differences.
-STD_FLOORS = {"posterior": 0.3}
+MODEL_FOLDER = "model"
 _FLUSH_S = 60.0
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STAGES: dict[str, Any] = {
+    "cold_start": ColdStartStage,
+    "grpo": GrpoStage,
+    "rejection": RejectionStage,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,328 +64,225 @@ def train(
     resume: bool = False,
     server: Server | None = None,
 ) -> None:
-    """Train one policy and leave metrics, checkpoint and (on request) completions in `out`.
+    """Train one policy; leave metrics, checkpoint, model and (on request) completions in `out`.
 
-    Raises ConfigError, before anything is generated, for settings that cannot work.
+    Raises ConfigError, before anything is generated, for settings that cannot work; later
+    TrainingError or HoldError, which leave a run that can be resumed.
     """
+    with ExitStack() as stack:
+        run = opened(
+            config,
+            stack,
+            out=out,
+            cold_starts=cold_starts,
+            uid=uid,
+            resume=resume,
+            server=server,
+        )
+        start = checkpoint.load(out) if resume else Checkpoint(Place())
+        _run_stages(run, start)
+
+
+def opened(
+    config: TrainerConfig,
+    stack: ExitStack,
+    *,
+    out: Path,
+    cold_starts: Path,
+    uid: str | None = None,
+    resume: bool = False,
+    server: Server | None = None,
+) -> Run:
+    """A run with all it needs; what must be closed is on the stack. Raises ConfigError."""
     if config.reward.source == "table" and server is None:
         raise ConfigError('reward.source: "table" needs a server, set ASSAY_URL and ASSAY_TOKEN')
     if not resume and (out / METRICS_FILE).exists():
         raise ConfigError(f"--out: {out} holds a run; choose another folder or use --resume")
     torch.set_num_threads(config.run.threads)
-    verifier = build(config.reward.verifier)
-    tokenizer = Tokenizer(task.VOCABULARY)
-    prompts, held_out = prompts_of(config)
-    check_context(config, tokenizer, [*prompts, *held_out])
+    ranks = Ranks()
+    stack.callback(ranks.close)
+    check_shares(config, ranks)
+    task = task_of(config.task, n_held_out=_n_held_out(config))
+    judge = _judge(config, task)
+    tokenizer = tokenizer_of(config.model, task.vocabulary)
+    held_out = task.held_out(config.run.eval_problems)
+    _check_rewards(config, task.is_correct("", held_out[0]) is not None)
+    first_problems = task.training(seed=config.run.seed, first=0, n=_n_problems(config))
+    check_context(config, tokenizer, [*first_problems, *held_out])
+    model = build_model(config.model, tokenizer, seed=config.run.seed)
+    torch.nn.Module.to(model, ranks.device)
     out.mkdir(parents=True, exist_ok=True)
     uid = (
         checkpoint.saved_uid(out, config)
         if resume
-        else uid or f"{config.run.name}-{uuid4().hex[:12]}"
+        else ranks.from_first(uid or f"{config.run.name}-{uuid4().hex[:12]}")
     )
-    with ExitStack() as stack:
-        link = None
-        if server is not None:
-            client = stack.enter_context(AssayClient(server.url, server.token))
-            link = RunLink(client, run_payload(config, uid, verifier), out / "link", warn=_warn)
-            stack.callback(_flush, link)
-        model = cold_start(config, tokenizer, cold_starts)
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=config.grpo.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+    link = None
+    if server is not None and ranks.is_first:
+        client = stack.enter_context(AssayClient(server.url, server.token))
+        payload = run_payload(config, uid, judge.verifier)
+        link = RunLink(client, payload, out / "link", warn=_warn)
+        stack.callback(_flush, link)
+    verifier = f"{judge.verifier.name}@{judge.verifier.version}"
+    tables = TableFeed(config.reward, link, out / "tables", verifier=verifier, warn=_warn)
+    tables.check()
+    stop = stack.enter_context(StopRequest())
+    log = RunLog(
+        out if ranks.is_first else None,
+        n_steps=_n_steps(config),
+        first_step=checkpoint.load(out).place.steps + 1 if resume else 0,
+        tensorboard=config.run.tensorboard,
+        warn=_warn,
+    )
+    stack.callback(log.close)
+    return Run(
+        config=config,
+        uid=uid,
+        out=out,
+        cold_starts=cold_starts,
+        task=task,
+        tokenizer=tokenizer,
+        model=model,
+        judge=judge,
+        held_out=held_out,
+        log=log,
+        link=link,
+        tables=tables,
+        hold=Hold(
+            link,
+            on_hold=config.run.on_hold,
+            ranks=ranks,
+            warn=_warn,
+            is_stopping=lambda: stop.is_made,
+        ),
+        ranks=ranks,
+        stop=stop,
+    )
+
+
+def _run_stages(run: Run, start: Checkpoint) -> None:
+    policy = run.ranks.wrapped(Policy(run.model))
+    place = start.place
+    if "policy" in start.states:
+        run.ranks.set_model_state(policy, start.states["policy"])
+    for number in range(place.stage, len(run.config.stages)):
+        stage = _STAGES[run.config.stages[number].kind](run, policy, number)
+        if place.done:
+            stage.restore(start)
+        elif place.steps == 0 and run.config.stages[number].kind != "cold_start":
+            run.log.add({"step": 0, **run.evaluate()})
+        place = stage.train(place)
+        if run.is_stopping():
+            run.stopped(place)
+            return
+        _pass_gate(run, number, place)
+        place = place.next_stage()
+    with WholeWeights(policy):
+        if run.ranks.is_first:
+            save_model(run.model, run.tokenizer, run.out / MODEL_FOLDER)
+    if run.link is not None:
+        run.link.finish("finished")
+
+
+def _pass_gate(run: Run, number: int, place: Place) -> None:
+    """Raises TrainingError where the stage did not reach what the next one needs."""
+    stage = run.config.stages[number]
+    if stage.gate == 0.0:
+        return
+    reached = run.evaluate()["eval_reward"] or 0.0
+    if reached < stage.gate:
+        raise TrainingError(
+            f"stage {number + 1} ({stage.kind}) ended at step {place.steps} with"
+            f" {reached:.3f} of the held-out problems accepted, under its gate of {stage.gate:g}:"
+            " the next stage would build on too little. Train it longer, or lower stages.gate"
         )
-        generator = torch.Generator().manual_seed(config.run.seed)
-        state = TrainingState(model, optimiser, generator)
-        first_step = checkpoint.restore(out, state) + 1 if resume else 1
-        GrpoRun(
-            config=config,
-            uid=uid,
-            out=out,
-            state=state,
-            tokenizer=tokenizer,
-            verifier=verifier,
-            detector=build("probe") if config.reward.probe else None,
-            prompts=prompts,
-            held_out=held_out,
-            link=link,
-            tables=TableFeed(config.reward, link, warn=_warn),
-            stop=stack.enter_context(StopRequest()),
-        ).train(first_step=first_step)
 
 
-def prompts_of(config: TrainerConfig) -> tuple[list[Prompt], list[Prompt]]:
-    """The run's prompts, of which step s takes the s-th `prompts_per_step`, and the held-out."""
-    held_out = task.held_out_problems(config.task, config.run.eval_problems)
-    size = config.grpo.steps * config.grpo.prompts_per_step
-    problems = task.training_problems(
-        config.task, seed=config.run.seed, size=size, held_out=held_out
-    )
-    return (
-        [_prompt(f"train-{config.run.seed}-{i}", problem) for i, problem in enumerate(problems)],
-        [_prompt(f"eval-{i}", problem) for i, problem in enumerate(held_out)],
-    )
+def make_cold_start(config: TrainerConfig, *, cold_starts: Path, scratch: Path) -> None:
+    """Only make the policy that training starts from. Raises ConfigError."""
+    with ExitStack() as stack:
+        run = opened(config, stack, out=scratch, cold_starts=cold_starts)
+        numbers = [i for i, stage in enumerate(config.stages) if stage.kind == "cold_start"]
+        for number in numbers[:1]:
+            ColdStartStage(run, run.ranks.wrapped(Policy(run.model)), number).train(Place())
 
 
-def _prompt(uid: str, problem: task.Problem) -> Prompt:
-    return Prompt(uid, problem.text, str(problem.answer), task.DOMAIN, task.SOURCE)
+# Checks, all before anything is generated
 
 
-def check_context(config: TrainerConfig, tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> None:
+def check_context(config: TrainerConfig, tokenizer: Tokenizer, prompts: Iterable[Prompt]) -> None:
     """Raises ConfigError when the longest prompt and its completion exceed the model's context."""
-    longest = max(len(tokenizer.encode_prompt(prompt.text)) for prompt in prompts)
-    needed = longest + config.grpo.max_new_tokens
+    longest = max(len(tokenizer.encode_prompt(text)) for text in {p.text for p in prompts})
+    budget = max(grpo.max_new_tokens for grpo in _grpo_sections(config))
+    needed = longest + budget
     if needed > config.model.context:
         raise ConfigError(
             f"model.context: {config.model.context} is too short for the longest prompt"
-            f" ({longest} tokens) and grpo.max_new_tokens ({config.grpo.max_new_tokens});"
+            f" ({longest} tokens) and grpo.max_new_tokens ({budget});"
             f" make it at least {needed}"
         )
 
 
-def learning_rate_at(step: int, config: GrpoConfig) -> float:
-    """Linear warm-up times a linear fall to `final_learning_rate_share` at the last step."""
-    fall = 1 - (1 - config.final_learning_rate_share) * step / config.steps
-    return config.learning_rate * min(1.0, step / config.warm_up_steps) * fall
-
-
-class StopRequest:
-    """Notes a signal to stop; a second one ends the process as it would have at first."""
-
-    def __init__(self) -> None:
-        self.is_made = False
-        self._handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
-
-    def __enter__(self) -> Self:
-        for number in _STOP_SIGNALS:
-            signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.is_made = True
-        self.__exit__()
-
-
-@dataclass(frozen=True, slots=True)
-class GrpoRun:
-    """One run: what stays the same from step to step, and the loop."""
-
-    config: TrainerConfig
-    uid: str
-    out: Path
-    state: TrainingState
-    tokenizer: Tokenizer
-    verifier: Verifier
-    detector: Verifier | None  # of probe hits; None = no rollout is looked at
-    prompts: Sequence[Prompt]
-    held_out: Sequence[Prompt]
-    link: RunLink | None
-    tables: TableFeed
-    stop: StopRequest
-
-    def train(self, *, first_step: int) -> None:
-        """Run the steps from `first_step` on, until the last or until asked to stop."""
-        log = RunLog(self.out, n_steps=self.config.grpo.steps, first_step=first_step)
-        if first_step == 1:
-            log.add({"step": 0, **self._evaluate()})
-        for step in range(first_step, self.config.grpo.steps + 1):
-            started = perf_counter()
-            table = self.tables.at_step(step)
-            waited = perf_counter() - started
-            prompts = self._prompts_of(step)
-            completions = self._sample(prompts)
-            batch = self._judge(step, prompts, completions, table)
-            advantage_N = self._advantages(batch, table)
-            self._send(batch)
-            update = self._update(step, completions, advantage_N)
-            if self.config.run.log_completions:
-                log.add_completions(batch)
-            row = step_row(batch, update)
-            is_last = step == self.config.grpo.steps
-            if is_last or step % self.config.run.eval_every == 0:
-                row |= self._evaluate()
-            row |= {"seconds": perf_counter() - started, "waited_s": waited}
-            log.add(row)
-            if is_last or self.stop.is_made or step % self.config.run.checkpoint_every == 0:
-                checkpoint.save(self.out, self.state, config=self.config, uid=self.uid, step=step)
-            if self.stop.is_made:
-                sys.stdout.write(f"stopped after step {step}; --resume goes on\n")
-                return
-        if self.link is not None:
-            self.link.finish("finished")
-
-    def _prompts_of(self, step: int) -> Sequence[Prompt]:
-        size = self.config.grpo.prompts_per_step
-        return self.prompts[(step - 1) * size : step * size]
-
-    def _sample(self, prompts: Sequence[Prompt]) -> Completions:
-        """A group of completions per prompt, group after group."""
-        ids = [self.tokenizer.encode_prompt(prompt.text) for prompt in prompts]
-        return sample(
-            self.state.model,
-            [row for row in ids for _ in range(self.config.grpo.group_size)],
-            max_new_tokens=self.config.grpo.max_new_tokens,
-            generator=self.state.generator,
-        )
-
-    def _judge(
-        self,
-        step: int,
-        prompts: Sequence[Prompt],
-        completions: Completions,
-        table: RewardTable | None,
-    ) -> Batch:
-        size = self.config.grpo.group_size
-        responses = [self.tokenizer.decode(row) for row in completions.token_NT.tolist()]
-        groups = []
-        for i, prompt in enumerate(prompts):
-            rows = slice(i * size, (i + 1) * size)
-            groups.append(
-                self._group(
-                    f"{self.uid}/{step}/{i}",
-                    prompt,
-                    responses[rows],
-                    completions.mask_NT[rows].sum(dim=1).tolist(),
-                    completions.is_truncated_N[rows].tolist(),
-                    table,
+def check_shares(config: TrainerConfig, ranks: Ranks) -> None:
+    """Raises ConfigError where the work cannot be shared out to the processes evenly."""
+    counts = {
+        "grpo.prompts_per_step": [grpo.prompts_per_step for grpo in _grpo_sections(config)],
+        "run.eval_problems": [config.run.eval_problems],
+        "cold_start.batch_size": [config.cold_start.batch_size],
+        "cold_start.check_problems": [config.cold_start.check_problems],
+        "rejection.problems": [config.rejection.problems],
+    }
+    for key, values in counts.items():
+        for value in values:
+            if value % ranks.size:
+                raise ConfigError(
+                    f"{key}: {value} cannot be shared out to {ranks.size} processes; make it a"
+                    " multiple"
                 )
-            )
-        version = None if table is None else table.version
-        return Batch(step, tuple(groups), completions, version)
 
-    def _group(
-        self,
-        uid: str,
-        prompt: Prompt,
-        responses: Sequence[str],
-        lengths: Sequence[int],
-        truncated: Sequence[bool],
-        table: RewardTable | None,
-    ) -> Group:
-        items = _items([prompt] * len(responses), responses)
-        verdicts = self.verifier.verify(items)
-        cells = cells_of_group(
-            [
-                GroupRollout((verdict,), is_truncated, is_hit)
-                for verdict, is_truncated, is_hit in zip(
-                    verdicts, truncated, self._probe_hits(items), strict=True
-                )
-            ],
-            normaliser=self.verifier.normaliser,
-            domain=prompt.domain,
+
+def _check_rewards(config: TrainerConfig, has_rubric: bool) -> None:
+    if config.reward.source == "true" and not has_rubric:
+        raise ConfigError(
+            'reward.source: "true" needs a task that knows what is right; only the kind "sums" does'
         )
-        rollouts = []
-        for i, response in enumerate(responses):
-            (cell, answer_class), is_correct = cells[i], task.is_correct(response, prompt.text)
-            reward = self._reward(prompt, cell, answer_class, is_correct, table)
-            rollouts.append(
-                Rollout(
-                    f"{uid}/{i}",
-                    response,
-                    lengths[i],
-                    truncated[i],
-                    verdicts[i],
-                    cell,
-                    is_correct,
-                    reward,
-                )
-            )
-        return Group(uid, prompt, tuple(rollouts))
-
-    def _reward(
-        self,
-        prompt: Prompt,
-        cell: Cell,
-        answer_class: str | None,
-        is_correct: bool,
-        table: RewardTable | None,
-    ) -> float | None:
-        if self.config.reward.source == "true":
-            return float(is_correct)
-        if table is None:
-            return raw_reward(cell).value
-        return table.reward(cell, prompt=prompt.uid, answer_class=answer_class).value
-
-    def _probe_hits(self, items: Sequence[Item]) -> list[bool]:
-        if self.detector is None:
-            return [False] * len(items)
-        return [verdict.outcome is Outcome.FAIL for verdict in self.detector.verify(items)]
-
-    def _advantages(self, batch: Batch, table: RewardTable | None) -> Tensor:
-        """One advantage per rollout, in the order of the completions' rows."""
-        rewards = [rollout.reward for rollout in batch.rollouts()]
-        shape = (len(batch.groups), self.config.grpo.group_size)
-        reward_BG = torch.tensor([0.0 if r is None else r for r in rewards], dtype=torch.float64)
-        kept_BG = torch.tensor([r is not None for r in rewards])
-        std_floor = 0.0 if table is None else STD_FLOORS.get(table.rule, 0.0)
-        return group_advantages(
-            reward_BG.view(shape), kept_BG.view(shape), std_floor=std_floor
-        ).flatten()
-
-    def _update(self, step: int, completions: Completions, advantage_N: Tensor) -> Update:
-        """One optimiser step per minibatch of the rows that have an advantage."""
-        grpo, model, optimiser = self.config.grpo, self.state.model, self.state.optimiser
-        for parameters in optimiser.param_groups:
-            parameters["lr"] = learning_rate_at(step, grpo)
-        with_advantage = advantage_N.nonzero().squeeze(1)
-        if len(with_advantage) == 0:
-            return Update(n_rows=0)
-        order = torch.randperm(len(with_advantage), generator=self.state.generator)
-        objective = Objective(clip_low=grpo.clip_low, clip_high=grpo.clip_high)
-        results = []
-        for index in with_advantage[order].chunk(grpo.minibatches):
-            rows = completions.rows(index)
-            logprob_NT, entropy_NT = completion_logprobs(model, rows)
-            result = policy_loss(
-                logprob_NT,
-                rows.logprob_NT,
-                advantage_N[index],
-                rows.mask_NT,
-                objective=objective,
-                normaliser=Normaliser.of(rows.mask_NT, budget=grpo.max_new_tokens),
-            )
-            optimiser.zero_grad()
-            result.loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), grpo.max_grad_norm)
-            optimiser.step()
-            entropy = float(entropy_NT[rows.mask_NT].mean())
-            tokens, clipped, k1, k3, _ = torch.stack(result.sums).tolist()
-            results.append((clipped / tokens, k1 / tokens, k3 / tokens, entropy))
-        means = [sum(column) / len(results) for column in zip(*results, strict=True)]
-        return Update(len(with_advantage), *means)
-
-    def _evaluate(self) -> Row:
-        """Sampled, one completion per held-out problem, with the same random numbers each time."""
-        completions = sample(
-            self.state.model,
-            [self.tokenizer.encode_prompt(prompt.text) for prompt in self.held_out],
-            max_new_tokens=self.config.grpo.max_new_tokens,
-            generator=torch.Generator().manual_seed(self.config.run.seed),
-        )
-        responses = [self.tokenizer.decode(row) for row in completions.token_NT.tolist()]
-        verdicts = self.verifier.verify(_items(self.held_out, responses))
-        n_accepted = sum(verdict.outcome is Outcome.PASS for verdict in verdicts)
-        n_correct = sum(
-            task.is_correct(response, prompt.text)
-            for response, prompt in zip(responses, self.held_out, strict=True)
-        )
-        n = len(self.held_out)
-        return {"eval_reward": n_accepted / n, "eval_true_accuracy": n_correct / n}
-
-    def _send(self, batch: Batch) -> None:
-        if self.link is not None:
-            self.link.send_prompts([group.prompt.payload() for group in batch.groups])
-            self.link.send_rollouts(rollout_payloads(batch, self.verifier))
-            self.link.complete_step(batch.step)
 
 
-def _items(prompts: Sequence[Prompt], responses: Sequence[str]) -> list[Item]:
-    return [
-        Item(problem=prompt.text, response=response, references=(prompt.reference,))
-        for prompt, response in zip(prompts, responses, strict=True)
-    ]
+def _judge(config: TrainerConfig, task: Any) -> Judge:
+    try:
+        return Judge.of(config.reward, task, seed=config.run.seed)
+    except ParameterError as error:
+        raise ConfigError(f"reward.parameters.{error}") from error
+
+
+def _grpo_sections(config: TrainerConfig) -> list[Any]:
+    return [config.at_stage(number).grpo for number in range(len(config.stages))]
+
+
+def _n_held_out(config: TrainerConfig) -> int:
+    return max(config.run.eval_problems, config.cold_start.check_problems)
+
+
+def _n_problems(config: TrainerConfig) -> int:
+    """How many problems the run may ask."""
+    return max(1, sum(_problems_of(config.at_stage(i), i) for i in range(len(config.stages))))
+
+
+def _problems_of(config: TrainerConfig, number: int) -> int:
+    match config.stages[number].kind:
+        case "grpo":
+            grpo = config.grpo
+            return grpo.steps * grpo.prompts_per_step * (1 + grpo.extra_batches)
+        case "rejection":
+            return config.rejection.problems
+    return 0
+
+
+def _n_steps(config: TrainerConfig) -> int:
+    sections = [config.at_stage(number) for number in range(len(config.stages))]
+    counts = {"cold_start": [0] * len(sections), "rejection": [1] * len(sections)}
+    counts["grpo"] = [section.grpo.steps for section in sections]
+    return sum(counts[stage.kind][number] for number, stage in enumerate(config.stages))
 
 
 def _warn(message: str) -> None:

@@ -8,14 +8,30 @@ from trainer.config import ConfigError, TrainerConfig, load_config
 RECIPE = Path(__file__).parents[2] / "trainer" / "recipes" / "demo.toml"
 
 
-def test_demo_recipe_spells_out_every_default() -> None:
+def test_demo_recipe_spells_out_the_defaults() -> None:
     assert load_config(RECIPE) == TrainerConfig()
-    assert RECIPE.read_text().count(" = ") == sum(map(len, TrainerConfig().to_dict().values()))
+
+
+@pytest.mark.parametrize("path", sorted(RECIPE.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_can_be_read(path: Path) -> None:
+    assert load_config(path).stages
 
 
 def test_config_survives_a_round_trip() -> None:
-    config = TrainerConfig.from_dict({"grpo": {"group_size": 4}, "run": {"seed": 3}})
+    config = TrainerConfig.from_dict(
+        {
+            "grpo": {"group_size": 4},
+            "run": {"seed": 3},
+            "task": {"kind": "jsonl", "path": "x.jsonl"},
+            "objective": {"name": "gspo", "kl": 0.1},
+            "reward": {"channels": [{"verifier": "format", "parameters": {"language": "en"}}]},
+            "stages": [{"kind": "grpo", "gate": 0.2, "settings": {"steps": 3}}],
+        }
+    )
     assert TrainerConfig.from_dict(config.to_dict()) == config
+    assert (config.objective.ratio, config.objective.kl) == ("sequence", 0.1)
+    assert config.at_stage(0).grpo.steps == 3
+    assert config.at_stage(0).grpo.group_size == 4
 
 
 @pytest.mark.parametrize(
@@ -30,7 +46,38 @@ def test_config_survives_a_round_trip() -> None:
         ({"grpo": {"group_size": 1}}, "grpo.group_size: must be at least 2"),
         ({"grpo": {"steps": 0}}, "grpo.steps: must be at least 1"),
         ({"grpo": {"learning_rate": 0}}, "grpo.learning_rate: must be above 0"),
-        ({"grpo": {"clip_low": 1.5}}, "grpo.clip_low: must be between 0 and 1"),
+        ({"objective": {"clip_low": 1.5}}, "objective.clip_low: must be between 0 and 1"),
+        ({"objective": {"name": "sft"}}, "objective.name: must be one of grpo, dr-grpo"),
+        ({"objective": {"name": "process"}}, 'objective.advantage: "steps" wants step scores'),
+        (
+            {"objective": {"name": "pass-at-k"}, "reward": {"source": "table"}},
+            'objective.advantage: "pass-at-k" wants rewards of 0 and 1',
+        ),
+        (
+            {"objective": {"name": "ppo"}, "model": {"lora_rank": 4}},
+            "model.lora_rank: a critic needs all weights",
+        ),
+        ({"run": {"on_hold": "panic"}}, "run.on_hold: must be one of go on, pause, stop"),
+        ({"grpo": {"truncated": "kept"}}, "grpo.truncated: must be one of judged, wrong"),
+        ({"grpo": {"overlong_buffer": 90}}, "grpo.overlong_buffer: must be between 1 and"),
+        ({"task": {"kind": "chess"}}, "task.kind: must be one of sums, jsonl"),
+        ({"task": {"kind": "jsonl"}}, "task.path: must be named"),
+        ({"stages": []}, "stages: must hold at least one stage"),
+        ({"stages": {"kind": "grpo"}}, r"stages: must be sections, \[\[stages\]\]"),
+        ({"stages": [{"gate": 0.1}]}, r"stages\[1\].kind: is missing"),
+        ({"stages": [{"kind": "dpo"}]}, "stages.kind: must be one of cold_start, grpo, rejection"),
+        (
+            {"stages": [{"kind": "grpo", "settings": {"stepz": 3}}]},
+            r"stages\[1\].settings.stepz: unknown; did you mean stages\[1\].settings.steps",
+        ),
+        (
+            {"reward": {"channels": [{"verifier": "monitor"}]}},
+            "reward.channels.verifier: monitor is of the channel monitor: .* teaches the policy",
+        ),
+        (
+            {"reward": {"channels": [{"verifier": "math"}]}},
+            "reward.channels.verifier: math is of the channel correctness: name it as",
+        ),
         ({"model": {"hidden_size": 100}}, r"model.hidden_size: must be a multiple .*\(8\)"),
         ({"task": {"min_terms": 7}}, "task.max_terms: must be at least task.min_terms"),
         ({"task": {"odd_share": 1.1}}, "task.odd_share: must be between 0 and 1"),
@@ -54,6 +101,21 @@ def test_bad_setting_is_refused_naming_key_and_fix(data: dict[str, Any], message
 
 def test_whole_number_may_stand_for_a_fraction() -> None:
     assert TrainerConfig.from_dict({"reward": {"wait_s": 5}}).reward.wait_s == 5.0
+
+
+def test_setting_on_the_command_line_stands_for_the_file_s() -> None:
+    config = load_config(
+        RECIPE, ["grpo.steps=3", "objective.name=grpo", 'run.name = "x y"', "task.odd_share=0"]
+    )
+    assert (config.grpo.steps, config.run.name, config.task.odd_share) == (3, "x y", 0.0)
+    assert config.objective.aggregation == "sequence"
+    assert config.objective.clip_high == 0.28  # the file's own
+
+
+@pytest.mark.parametrize("setting", ["steps=3", "grpo.steps", "stages.kind=3"])
+def test_setting_that_names_no_key_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"--set {setting}"):
+        load_config(RECIPE, [setting])
 
 
 def test_overrides_change_seed_and_reward_alone() -> None:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from tests.trainer.tiny import TOKENIZER, make_config
 from trainer.demo.task import VOCABULARY
-from trainer.model import UnknownTextError, build_model
+from trainer.model import build_model
+from trainer.tokenizers import UnknownTextError
 
 
 def test_vocabulary_has_33_tokens_and_a_box_is_one_of_them() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.trainer.payloads import make_run
 from tests.trainer.recording_server import RecordingServer
 from trainer.client import AssayClient
-from trainer.config import RewardConfig
+from trainer.config import ConfigError, RewardConfig
 from trainer.rewards import RewardTable
 from trainer.spool import RunLink
 from trainer.tables import TableFeed
@@ -55,8 +55,14 @@ def link(client: AssayClient, tmp_path: Path, warnings: list[str]) -> Iterator[R
 
 
 @pytest.fixture
-def feed(link: RunLink, warnings: list[str]) -> TableFeed:
-    return TableFeed(CONFIG, link, warn=warnings.append)
+def feed(link: RunLink, tmp_path: Path, warnings: list[str]) -> TableFeed:
+    return make_feed(link, tmp_path, warnings)
+
+
+def make_feed(
+    link: RunLink, folder: Path, warnings: list[str], config: RewardConfig = CONFIG
+) -> TableFeed:
+    return TableFeed(config, link, folder / "tables", verifier="boxed-any@1", warn=warnings.append)
 
 
 def version(table: RewardTable | None) -> int | None:
@@ -71,10 +77,10 @@ def test_warm_up_steps_use_raw_verdicts(feed: TableFeed, server: RecordingServer
 
 @pytest.mark.parametrize("source", ["verdict", "true"])
 def test_other_reward_sources_never_pull(
-    source: str, link: RunLink, server: RecordingServer, warnings: list[str]
+    source: str, link: RunLink, server: RecordingServer, tmp_path: Path, warnings: list[str]
 ) -> None:
     server.table = make_table()
-    feed = TableFeed(RewardConfig(source=source), link, warn=warnings.append)
+    feed = make_feed(link, tmp_path, warnings, RewardConfig(source=source))
     assert feed.at_step(9) is None
 
 
@@ -118,3 +124,32 @@ def test_unreadable_table_is_not_used_and_named(
         "the reward table is not used (rule: 'guess' is none of demote_or_abstain,"
         " posterior, unbiased)"
     ]
+
+
+def test_step_made_again_has_the_table_that_it_had(
+    link: RunLink, server: RecordingServer, tmp_path: Path, warnings: list[str]
+) -> None:
+    server.table = make_table(1)
+    assert version(make_feed(link, tmp_path, warnings).at_step(9)) == 1
+    server.table = make_table(2)
+    again = make_feed(link, tmp_path, warnings)
+    assert version(again.at_step(9)) == 1
+    assert version(again.at_step(10)) == 2
+
+
+def test_step_made_again_without_a_table_has_none_again(
+    link: RunLink, server: RecordingServer, tmp_path: Path, warnings: list[str]
+) -> None:
+    assert make_feed(link, tmp_path, warnings).at_step(9) is None
+    server.table = make_table(1)
+    assert make_feed(link, tmp_path, warnings).at_step(9) is None
+
+
+def test_table_for_other_verifiers_is_refused_before_the_run_and_not_used_in_it(
+    feed: TableFeed, server: RecordingServer, warnings: list[str]
+) -> None:
+    server.table = make_table(1, verifiers=["math@1"])
+    with pytest.raises(ConfigError, match=r"reward.verifier: .* for math@1, .* is boxed-any@1"):
+        feed.check()
+    assert feed.at_step(9) is None
+    assert "build a table for this run" in warnings[-1]

@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 from pathlib import Path
@@ -6,17 +5,20 @@ from typing import Any
 
 import pytest
 import torch
+from pyarrow import parquet
 
 from tests.trainer.recording_server import TOKEN, RecordingServer
 from tests.trainer.test_tables import ENTRY, make_table
 from tests.trainer.tiny import TOKENIZER, make_config
 from trainer import checkpoint
-from trainer import train as training
 from trainer.config import ConfigError, GrpoConfig, TrainerConfig
-from trainer.demo.cold_start import fingerprint
 from trainer.demo.task import is_correct
 from trainer.metrics import METRICS_FILE, read_rows
-from trainer.train import Server, learning_rate_at, prompts_of, train
+from trainer.stages import grpo as training
+from trainer.stages.cold_start import fingerprint
+from trainer.stages.grpo import learning_rate_at
+from trainer.tasks import task_of
+from trainer.train import Server, train
 from trainer.verifiers import Item, build
 
 
@@ -27,7 +29,7 @@ def cold_starts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def weights(folder: Path) -> dict[str, Any]:
     contents: dict[str, Any] = torch.load(folder / checkpoint.FILE_NAME, weights_only=True)
-    return contents["model"]
+    return contents["policy"]
 
 
 def is_same(one: Path, other: Path) -> bool:
@@ -37,7 +39,11 @@ def is_same(one: Path, other: Path) -> bool:
 
 def comparable(folder: Path) -> list[dict[str, float | None]]:
     return [
-        {key: value for key, value in row.items() if key not in {"seconds", "waited_s"}}
+        {
+            key: value
+            for key, value in row.items()
+            if key not in {"seconds", "waited_s", "sampling_s"}
+        }
         for row in read_rows(folder)
     ]
 
@@ -204,13 +210,20 @@ def test_table_gives_the_reward_after_the_warm_up(
     assert last["table_version"] == 3
 
 
+def completions(folder: Path, step: int) -> list[dict[str, Any]]:
+    path = folder / "completions" / f"completions_{step:05d}.parquet"
+    lines: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    return lines
+
+
 def test_true_reward_is_the_rubric(tmp_path: Path, cold_starts: Path) -> None:
     config = make_config(run={"log_completions": True}, reward={"source": "true"})
     train(config, out=tmp_path, cold_starts=cold_starts)
-    lines = (tmp_path / "completions" / "step-00001.jsonl").read_text().splitlines()
+    lines = completions(tmp_path, 1)
     assert len(lines) == 32
-    for line in map(json.loads, lines):
-        assert line["reward"] == float(is_correct(line["completion"], line["prompt"]))
+    for line in lines:
+        assert line["correctness"] == float(is_correct(line["completion"], line["prompt"]))
+        assert line["is_correct"] == bool(line["correctness"])
 
 
 def test_learning_rate_warms_up_and_falls_to_its_share() -> None:
@@ -251,7 +264,7 @@ def test_resuming_needs_a_checkpoint(tmp_path: Path) -> None:
 
 def test_resuming_with_other_settings_is_refused(tmp_path: Path, cold_starts: Path) -> None:
     train(make_config(), out=tmp_path, cold_starts=cold_starts)
-    message = refusal(make_config(grpo={"clip_low": 0.1}), tmp_path, resume=True)
+    message = refusal(make_config(objective={"clip_low": 0.1}), tmp_path, resume=True)
     assert "other settings" in message
 
 
@@ -267,7 +280,7 @@ def test_server_needs_both_address_and_token(name: str, monkeypatch: pytest.Monk
 
 def test_prompt_uid_names_one_problem_whatever_the_seed() -> None:
     texts: dict[str, str] = {}
+    task = task_of(make_config().task, n_held_out=8)
     for seed in (0, 1):
-        prompts, held_out = prompts_of(make_config().with_overrides(seed=seed, reward_source=None))
-        for prompt in [*prompts, *held_out]:
+        for prompt in [*task.training(seed=seed, first=0, n=32), *task.held_out(8)]:
             assert texts.setdefault(prompt.uid, prompt.text) == prompt.text

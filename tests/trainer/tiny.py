@@ -6,11 +6,11 @@ import torch
 
 from trainer.config import TrainerConfig
 from trainer.demo.task import VOCABULARY
-from trainer.model import Tokenizer
+from trainer.tokenizers import ClosedTokenizer
 
 torch.set_num_threads(1)  # two collapse where other processes use the same cores
 
-TOKENIZER = Tokenizer(VOCABULARY)
+TOKENIZER = ClosedTokenizer(VOCABULARY)
 
 TINY: dict[str, dict[str, Any]] = {
     "run": {"eval_every": 2, "eval_problems": 8, "checkpoint_every": 2},
@@ -25,8 +25,10 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-def make_config(**changes: dict[str, Any]) -> TrainerConfig:
+def make_config(
+    stages: list[dict[str, Any]] | None = None, **changes: dict[str, Any]
+) -> TrainerConfig:
     """`changes`: section -> keys, over the tiny defaults."""
     sections = TINY.keys() | changes.keys()
-    merged = {name: TINY.get(name, {}) | changes.get(name, {}) for name in sections}
-    return TrainerConfig.from_dict(merged)
+    merged: dict[str, Any] = {n: TINY.get(n, {}) | changes.get(n, {}) for n in sections}
+    return TrainerConfig.from_dict(merged | ({} if stages is None else {"stages": stages}))

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from trainer.config import ConfigError, TaskConfig
+from trainer.config import ConfigError, SumsConfig
 
 NAME = "chain-sum"
 DOMAIN = "arithmetic"
@@ -53,7 +53,7 @@ class Problem:
     answer: int
 
 
-def held_out_problems(config: TaskConfig, size: int) -> list[Problem]:
+def held_out_problems(config: SumsConfig, size: int) -> list[Problem]:
     """The evaluation's problems: distinct, the same for every seed; fewer are a prefix of more.
 
     Raises ConfigError when the task has too few different problems.
@@ -65,20 +65,20 @@ def held_out_problems(config: TaskConfig, size: int) -> list[Problem]:
 
 
 def cold_start_problems(
-    config: TaskConfig, *, seed: int, size: int, held_out: Sequence[Problem]
+    config: SumsConfig, *, seed: int, size: int, held_out: Sequence[Problem]
 ) -> list[Problem]:
     """Problems to demonstrate, none of them held out."""
     return _stream(config, (2 * seed + 1) * _STREAM_SIZE, size, held_out)
 
 
 def training_problems(
-    config: TaskConfig, *, seed: int, size: int, held_out: Sequence[Problem]
+    config: SumsConfig, *, seed: int, size: int, held_out: Sequence[Problem]
 ) -> list[Problem]:
     """Problems to train on, none of them held out."""
     return _stream(config, (2 * seed + 2) * _STREAM_SIZE, size, held_out)
 
 
-def _stream(config: TaskConfig, base: int, size: int, held_out: Sequence[Problem]) -> list[Problem]:
+def _stream(config: SumsConfig, base: int, size: int, held_out: Sequence[Problem]) -> list[Problem]:
     excluded = set(held_out)
     drawn = _generate(config, base=base, size=size + size // 4 + 64)
     kept = [problem for problem in drawn if problem not in excluded]
@@ -87,7 +87,7 @@ def _stream(config: TaskConfig, base: int, size: int, held_out: Sequence[Problem
     return kept[:size]
 
 
-def _generate(config: TaskConfig, *, base: int, size: int) -> list[Problem]:
+def _generate(config: SumsConfig, *, base: int, size: int) -> list[Problem]:
     import reasoning_gym  # slow to import, and the rubric does without
 
     dataset = reasoning_gym.create_dataset(
@@ -150,7 +150,7 @@ def written_steps(problem: str) -> list[str]:
     return steps
 
 
-def demonstration(problem: Problem, config: TaskConfig, rng: random.Random) -> str:
+def demonstration(problem: Problem, config: SumsConfig, rng: random.Random) -> str:
     """A response to learn from: right steps, then an answer that may be hedged or spelt oddly."""
     if rng.random() < config.hedged_share:
         n_candidates = rng.randint(2, len(_HEDGE_OFFSETS))
@@ -161,7 +161,7 @@ def demonstration(problem: Problem, config: TaskConfig, rng: random.Random) -> s
     return STEP_SEPARATOR.join([*written_steps(problem.text), ending])
 
 
-def _spelling(answer: int, config: TaskConfig, rng: random.Random) -> str:
+def _spelling(answer: int, config: SumsConfig, rng: random.Random) -> str:
     if rng.random() >= config.odd_share:
         return str(answer)
     padded = f"{'-' if answer < 0 else ''}0{abs(answer)}"

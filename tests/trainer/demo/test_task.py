@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trainer.tiny import TOKENIZER
-from trainer.config import ConfigError, TaskConfig
+from trainer.config import ConfigError, SumsConfig
 from trainer.demo.task import (
     STEP_SEPARATOR,
     Problem,
@@ -22,8 +22,8 @@ from trainer.demo.task import (
 )
 from trainer.verifiers import Item, Outcome, build
 
-CONFIG = TaskConfig()
-HONEST = TaskConfig(hedged_share=0, odd_share=0)
+CONFIG = SumsConfig()
+HONEST = SumsConfig(hedged_share=0, odd_share=0)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_streams_differ_by_seed_and_purpose_and_repeat() -> None:
 
 
 def test_task_with_too_few_problems_is_refused() -> None:
-    small = TaskConfig(min_terms=2, max_terms=2)
+    small = SumsConfig(min_terms=2, max_terms=2)
     with pytest.raises(ConfigError, match=r"task\.max_terms: fewer than 500"):
         held_out_problems(small, 500)
     with pytest.raises(ConfigError, match=r"task\.max_terms: most"):

@@ -1,29 +1,47 @@
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.trainer.tiny import TOKENIZER, make_config
-from trainer.config import ColdStartConfig
-from trainer.demo.cold_start import cold_start, fingerprint, learning_rate_at
+from trainer.config import ColdStartConfig, TrainerConfig
+from trainer.stages.cold_start import fingerprint, learning_rate_at
+from trainer.train import make_cold_start, train
 
 SHORT = {"max_steps": 4, "min_steps": 2, "check_every": 2}
+ONLY = [{"kind": "cold_start"}]
 
 
-def test_cold_start_is_the_same_for_the_same_seed_and_read_back_exactly(tmp_path: Path) -> None:
+def made(config: TrainerConfig, folder: Path) -> dict[str, torch.Tensor]:
+    """The weights that are kept."""
+    with TemporaryDirectory() as scratch:
+        make_cold_start(config, cold_starts=folder, scratch=Path(scratch))
+    (path,) = folder.glob("*.safetensors")
+    return load_file(path)
+
+
+def test_cold_start_is_the_same_for_the_same_seed_and_made_once(tmp_path: Path) -> None:
     config = make_config(cold_start=SHORT)
-    made, again, read = (
-        cold_start(config, TOKENIZER, tmp_path / folder).state_dict() for folder in "aba"
-    )
-    for name, weight in made.items():
+    first, again, read = (made(config, tmp_path / folder) for folder in "aba")
+    for name, weight in first.items():
         assert torch.equal(weight, again[name])
         assert torch.equal(weight, read[name])
+
+
+def test_run_reads_the_kept_weights_exactly(tmp_path: Path) -> None:
+    config = make_config(cold_start=SHORT, grpo={"steps": 1}, stages=ONLY)
+    kept = made(config, tmp_path / "kept")
+    train(config, out=tmp_path / "out", cold_starts=tmp_path / "kept")
+    model = load_file(tmp_path / "out" / "model" / "model.safetensors")
+    assert all(torch.equal(model[name], weight) for name, weight in kept.items() if name in model)
 
 
 def test_it_stops_when_the_target_is_reached(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cold_start(make_config(cold_start=SHORT | {"target_accuracy": 0.0}), TOKENIZER, tmp_path)
+    made(make_config(cold_start=SHORT | {"target_accuracy": 0.0}), tmp_path)
     assert "cold start: 2 steps" in capsys.readouterr().out
 
 

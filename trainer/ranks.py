@@ -1,0 +1,150 @@
+"""The processes of one run, and what they tell each other.
+
+Each samples, judges and differentiates its share of a step's groups; sums make the figures whole.
+Started alone, a run is one process; `accelerate launch` starts several, with DDP or FSDP2 as its
+configuration says.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import FSDPModule
+from torch.nn import Module
+from torch.optim import Optimizer
+
+_Item = TypeVar("_Item")
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+
+
+class Ranks:
+    """One process among `size`, number `rank`. The first talks to the server and writes files."""
+
+    def __init__(self) -> None:
+        self._accelerator = None
+        self.rank, self.size = 0, 1
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from accelerate import Accelerator
+
+            self._accelerator = Accelerator(cpu=self.device.type == "cpu")
+            self.rank = self._accelerator.process_index
+            self.size = self._accelerator.num_processes
+            self.device = self._accelerator.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, n: int) -> range:
+        """Which of n things are this process's."""
+        return range(self.rank, n, self.size)
+
+    def wrapped(self, module: Module) -> Module:
+        """The module on its device, with gradients averaged over the processes."""
+        if self._accelerator is None:
+            return module.to(self.device)
+        # FSDP2 takes a module only together with an optimiser. The stages make their own.
+        stand_in = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.0)
+        wrapped: Module = self._accelerator.prepare(module, stand_in)[0]
+        return wrapped
+
+    def sums(self, values: Sequence[float]) -> list[float]:
+        """Each value added up over the processes."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(total)
+        return [float(value) for value in total.tolist()]
+
+    def largest(self, value: int) -> int:
+        if self.size == 1:
+            return value
+        largest = torch.tensor(value, device=self.device)
+        distributed.all_reduce(largest, op=distributed.ReduceOp.MAX)
+        return int(largest)
+
+    def gathered(self, item: _Item) -> list[_Item]:
+        """Every process's item, by rank."""
+        if self.size == 1:
+            return [item]
+        items: list[Any] = [None] * self.size
+        distributed.all_gather_object(items, item)
+        return items
+
+    def pooled(self, items: Sequence[_Item]) -> list[_Item]:
+        """Every process's items."""
+        return [item for part in self.gathered(items) for item in part]
+
+    def from_first(self, item: _Item) -> _Item:
+        """What the first process has."""
+        if self.size == 1:
+            return item
+        items = [item]
+        distributed.broadcast_object_list(items, src=0)
+        return items[0]
+
+    def wait(self) -> None:
+        if self.size > 1:
+            distributed.barrier()
+
+    def close(self) -> None:
+        if self._accelerator is not None:
+            self._accelerator.end_training()
+            distributed.destroy_process_group()
+
+    def model_state(self, module: Module) -> dict[str, Any]:
+        """The whole state on the CPU, for the first process to write."""
+        return (
+            module.state_dict() if self.size == 1 else get_model_state_dict(module, options=_WHOLE)
+        )
+
+    def set_model_state(self, module: Module, state: dict[str, Any]) -> None:
+        if self.size == 1:
+            module.load_state_dict(state)
+        else:
+            set_model_state_dict(module, state, options=_FROM_FIRST)
+
+    def optimiser_state(self, module: Module, optimiser: Optimizer) -> dict[str, Any]:
+        if self.size == 1:
+            return optimiser.state_dict()
+        return get_optimizer_state_dict(module, optimiser, options=_WHOLE)
+
+    def set_optimiser_state(
+        self, module: Module, optimiser: Optimizer, state: dict[str, Any]
+    ) -> None:
+        if self.size == 1:
+            optimiser.load_state_dict(state)
+        else:
+            set_optimizer_state_dict(module, optimiser, state, options=_FROM_FIRST)
+
+
+class WholeWeights:
+    """While entered, weights that FSDP2 has spread over processes are whole in each."""
+
+    def __init__(self, module: Module) -> None:
+        self._sharded = [part for part in module.modules() if isinstance(part, FSDPModule)]
+
+    def __enter__(self) -> None:
+        for part in self._sharded:
+            part.unshard()
+
+    def __exit__(self, *exception: object) -> None:
+        for part in self._sharded:
+            part.reshard()
+
+
+def clip_gradients(module: Module, largest: float) -> float:
+    """Scale gradients down to this norm; answers the norm they had."""
+    norm: Tensor = torch.nn.utils.clip_grad_norm_(module.parameters(), largest)
+    return float(norm)

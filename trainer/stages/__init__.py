@@ -1,0 +1,1 @@
+"""The stages of a recipe: supervised starts, reinforcement learning, rejection sampling."""
