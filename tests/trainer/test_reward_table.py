@@ -123,6 +123,24 @@ def test_a_right_answer_found_by_a_hack_is_not_paid_by_its_class() -> None:
     assert table.reward(make_cell(probe=True), prompt="p1", answer_class="15").level == "verdict"
 
 
+@pytest.mark.parametrize("prompt", ["p1", "p2", None])
+def test_a_group_gets_what_each_of_its_rollouts_would_get_alone(prompt: str | None) -> None:
+    table = RewardTable.from_json(make_table(classes={"p1": {"15": 1.0, "16": 0.0}}))
+    group = [
+        (make_cell(REJECTED, share_bin=1), "15"),
+        (make_cell(), "16"),
+        (make_cell(), "17"),
+        (make_cell(), None),
+        (make_cell(probe=True), "15"),
+    ]
+    alone = [table.reward(cell, prompt=prompt, answer_class=name) for cell, name in group]
+    assert table.rewards(group, prompt=prompt) == alone
+    assert (
+        RewardTable.from_json(make_table(classes=table.classes)).rewards(group, prompt=prompt)
+        == alone
+    )
+
+
 @pytest.mark.parametrize("classes", [[], {"p1": []}, {"p1": {"15": 0.3}}, {"p1": {"15": "1"}}])
 def test_settled_answers_that_break_the_format_are_refused(classes: object) -> None:
     with pytest.raises(TableError, match="classes"):

@@ -31,8 +31,9 @@ __all__ = [
 CELL_VERSION = 1
 
 SHARE_CUTS = (0.15, 0.35, 0.65)
-# An answer class is a key: what is longer goes by its digest.
+# An answer class is a key: what is longer, or cannot be stored as text, goes by its digest.
 _MAX_CLASS_LENGTH = 200
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 _VERDICT = r"(?:pass|fail|undecided)/[a-z0-9-]{1,24}/[a-z0-9-]{1,24}/(?:0|1|2\+)"
 _KEY = re.compile(
@@ -163,7 +164,7 @@ def answer_class(verdict: Judgement, *, normaliser: str, truncated: bool) -> str
         return None
     text = normal_form(verdict.extracted)
     return (
-        _digest(text) if len(text) > _MAX_CLASS_LENGTH or not _is_storable(text) else text or None
+        _digest(text) if len(text) > _MAX_CLASS_LENGTH or _UNSTORABLE.search(text) else text or None
     )
 
 
@@ -222,10 +223,6 @@ def _bin_number(text: str) -> int | None:
 
 def _candidates_text(candidates: int) -> str:
     return str(candidates) if candidates < 2 else "2+"
-
-
-def _is_storable(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _digest(text: str) -> str:

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from trainer.rewards.cells import CELL_VERSION, Cell, CellError
@@ -45,6 +46,9 @@ _RAW_REWARDS = {
     Outcome.FAIL: Reward(value=0.0, level="raw"),
     Outcome.UNDECIDED: Reward(value=None, level="raw"),
 }
+
+
+_NOTHING_SETTLED: Mapping[str, Reward] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,11 @@ class RewardTable:
     cells: Mapping[str, Entry]
     fallback: Mapping[str, Entry]
     classes: Mapping[str, Mapping[str, float]]
-    _rewards: dict[Cell, Reward] = field(default_factory=dict, repr=False, compare=False)
+    # What has been looked up before.
+    _known: dict[Cell, Reward] = field(default_factory=dict, repr=False, compare=False)
+    _settled: dict[str, Mapping[str, Reward]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @classmethod
     def from_json(cls, source: str | Mapping[str, Any]) -> "RewardTable":
@@ -136,13 +144,39 @@ class RewardTable:
         answer may be right, and the way to it still nothing to reward.
         """
         if prompt is not None and answer_class is not None and not cell.probe:
-            value = self.classes.get(prompt, {}).get(answer_class)
-            if value is not None:
-                return Reward(value=value, level="class")
-        found = self._rewards.get(cell)
+            settled = self._settled_by(prompt).get(answer_class)
+            if settled is not None:
+                return settled
+        return self._known.get(cell) or self._remember(cell)
+
+    def rewards(
+        self, cells: Sequence[tuple[Cell, str | None]], *, prompt: str | None = None
+    ) -> list[Reward]:
+        """`reward` of each rollout of a group, in order, of what `cells_of_group` says of them."""
+        known, remember = self._known.get, self._remember
+        settled = {} if prompt is None else self._settled_by(prompt)
+        if not settled:
+            return [known(cell) or remember(cell) for cell, _ in cells]
+        return [
+            (settled.get(name) if name is not None and not cell.probe else None)
+            or known(cell)
+            or remember(cell)
+            for cell, name in cells
+        ]
+
+    def _settled_by(self, prompt: str) -> Mapping[str, Reward]:
+        """By answer class, what the prompt's settled answers are paid."""
+        if (values := self.classes.get(prompt)) is None:
+            return _NOTHING_SETTLED
+        found = self._settled.get(prompt)
         if found is None:
-            found = self._rewards[cell] = self._look_up(cell)
+            found = {name: Reward(value, level="class") for name, value in values.items()}
+            self._settled[prompt] = found
         return found
+
+    def _remember(self, cell: Cell) -> Reward:
+        reward = self._known[cell] = self._look_up(cell)
+        return reward
 
     def _look_up(self, cell: Cell) -> Reward:
         if entry := self.cells.get(cell.key):
