@@ -17,8 +17,8 @@ html := find templates -name '*.html'
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
-	fix loop bench-coverage bench-draw bench-evouna bench-queue bench-desk bench-ingest bench-render \
-	bench-verify screenshots browser sandbox openapi
+	fix loop bench-advantages bench-coverage bench-draw bench-evouna bench-queue bench-desk \
+	bench-ingest bench-render bench-verify screenshots browser sandbox openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ fix: .venv/dev.stamp ## format the code and the templates, and fix what can be f
 
 loop: .venv/demo.stamp ## the closed loop, measured for SEEDS="0 1 2"
 	$(python) manage.py loop --seeds $(SEEDS)
+
+bench-advantages: .venv/dev.stamp ## how near do calibrated rewards bring advantages to the true ones?
+	$(python) -m tests.bench.advantages
 
 bench-coverage: .venv/dev.stamp ## do intervals hold what they promise? REPLICATES=1000 simulated audits
 	$(python) -m tests.bench.coverage --replicates $(REPLICATES)

@@ -52,8 +52,28 @@ class Answers:
     size_C: IntArray
 
 
-def reference_population(seed: int, *, judge_strength: float = JUDGE_STRENGTH) -> Population:
-    """The run in cells of domain, verdict, score decile, share of the group, and probe hit."""
+@dataclass(frozen=True, slots=True)
+class Rollouts:
+    """Every rollout of the run: what is true of it, and what the machine sees.
+
+    score_PG: the judge's logits. share_PG: the class's share of its group.
+    """
+
+    domain_P: IntArray
+    is_correct_PG: BoolArray
+    is_hack_PG: BoolArray
+    class_PG: IntArray
+    is_accepted_PG: BoolArray
+    score_PG: FloatArray
+    share_PG: FloatArray
+    is_probe_PG: BoolArray
+
+    @property
+    def outcome_PG(self) -> IntArray:  # noqa: N802
+        return np.where(self.is_hack_PG, HACK, np.where(self.is_correct_PG, CORRECT, WRONG))
+
+
+def reference_rollouts(seed: int, *, judge_strength: float = JUDGE_STRENGTH) -> Rollouts:
     rng = np.random.default_rng(seed)
     answers = _answers(rng)
     is_accepted_PG = _verdicts(answers, rng)
@@ -63,17 +83,30 @@ def reference_population(seed: int, *, judge_strength: float = JUDGE_STRENGTH) -
         rng.random((PROMPTS, GROUP)) < 0.7,
         rng.random((PROMPTS, GROUP)) < 0.004,
     )
-    deciles = np.quantile(score_PG, np.arange(1, SCORE_BINS) / SCORE_BINS)
-    share_PG = answers.size_C[answers.class_PG] / GROUP
-    outcome_PG = np.where(answers.is_hack_PG, HACK, np.where(answers.is_correct_PG, CORRECT, WRONG))
+    return Rollouts(
+        domain_P=answers.domain_P,
+        is_correct_PG=answers.is_correct_PG,
+        is_hack_PG=answers.is_hack_PG,
+        class_PG=answers.class_PG,
+        is_accepted_PG=is_accepted_PG,
+        score_PG=score_PG,
+        share_PG=answers.size_C[answers.class_PG] / GROUP,
+        is_probe_PG=is_probe_PG,
+    )
+
+
+def reference_population(seed: int, *, judge_strength: float = JUDGE_STRENGTH) -> Population:
+    """The run in cells of domain, verdict, score decile, share of the group, and probe hit."""
+    rollouts = reference_rollouts(seed, judge_strength=judge_strength)
+    deciles = np.quantile(rollouts.score_PG, np.arange(1, SCORE_BINS) / SCORE_BINS)
     return _counted(
-        domain=np.repeat(answers.domain_P, GROUP),
-        accepted=is_accepted_PG,
-        score_bin=np.searchsorted(deciles, score_PG),
-        share_bin=np.digitize(share_PG, [0.15, 0.35, 0.65]),
-        probe=is_probe_PG,
-        score=score_PG,
-        outcome=outcome_PG,
+        domain=np.repeat(rollouts.domain_P, GROUP),
+        accepted=rollouts.is_accepted_PG,
+        score_bin=np.searchsorted(deciles, rollouts.score_PG),
+        share_bin=np.digitize(rollouts.share_PG, [0.15, 0.35, 0.65]),
+        probe=rollouts.is_probe_PG,
+        score=rollouts.score_PG,
+        outcome=rollouts.outcome_PG,
     )
 
 

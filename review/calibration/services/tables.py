@@ -87,8 +87,8 @@ def build_table(
         "n_labels": labels,
         "windows": [str(window.pk) for window in windows],
         "value_if_no_abstain": 0.0,
-        "cells": _cell_entries(cells, numbers, Rule(rule)),
-        "fallback": _fallback_entries(numbers, Rule(rule)),
+        "cells": cell_entries(cells, numbers, Rule(rule)),
+        "fallback": fallback_entries(numbers, Rule(rule)),
         # What a person has said of an answer counts for all who gave it.
         "classes": settled_answers(run, windows),
     }
@@ -154,7 +154,8 @@ def _numbers(
 Entry = dict[str, float | int | bool | str | None]
 
 
-def _cell_entries(cells: RunCells, numbers: RewardNumbers, rule: Rule) -> dict[str, Entry]:
+def cell_entries(cells: RunCells, numbers: RewardNumbers, rule: Rule) -> dict[str, Entry]:
+    """The table's "cells": by key, each cell and each cell without its answer share."""
     entries: dict[str, Entry] = {}
     own, pooled = _entries(numbers.cells, rule, "cell"), _entries(numbers.pooled, rule, "model")
     for m, cell in enumerate(cells.features):
@@ -163,7 +164,8 @@ def _cell_entries(cells: RunCells, numbers: RewardNumbers, rule: Rule) -> dict[s
     return entries
 
 
-def _fallback_entries(numbers: RewardNumbers, rule: Rule) -> dict[str, Entry]:
+def fallback_entries(numbers: RewardNumbers, rule: Rule) -> dict[str, Entry]:
+    """The table's "fallback": by outcome and probe hit, and by outcome alone."""
     rows = _entries(numbers.fallback, rule, "verdict")
     entries = dict(zip(FALLBACK_KEYS, rows, strict=True))
     for key, entry in entries.items():
