@@ -220,7 +220,7 @@ def gae(
     if bool((mask_NT[:, 1:] & ~mask_NT[:, :-1]).any()):
         raise ValueError("the mask has gaps")
     kept_NT = mask_NT & kept_N[:, None]
-    value_NT = torch.where(kept_NT, value_NT.double(), 0.0)
+    value_NT = torch.where(kept_NT, value_NT.detach().double(), 0.0)
     reward_NT = torch.where(
         _is_last(mask_NT) & kept_NT, reward_N.double()[:, None].expand(mask_NT.shape), 0.0
     )

@@ -177,9 +177,12 @@ def _channel(rewards: ChannelRewards, name: str) -> Tensor:
 def _neutral(reward_BG: Tensor, kept_BG: Tensor) -> Tensor:
     """The channel with the mean of its group where it is undecided; 0 where it is so throughout."""
     decided_BG = kept_BG & ~reward_BG.isnan()
-    known_BG = torch.where(decided_BG, reward_BG, 0.0)
-    mean_B1 = known_BG.sum(dim=1, keepdim=True) / decided_BG.sum(dim=1, keepdim=True).clamp_min(1)
-    return torch.where(decided_BG, reward_BG, mean_B1)
+    n_B1 = decided_BG.sum(dim=1, keepdim=True)
+    # Above the lowest, or the mean of equal rewards may differ from them by rounding.
+    lowest_B1 = torch.where(decided_BG, reward_BG, torch.inf).amin(dim=1, keepdim=True)
+    above_BG = torch.where(decided_BG, reward_BG - lowest_B1, 0.0)
+    mean_B1 = lowest_B1 + above_BG.sum(dim=1, keepdim=True) / n_B1.clamp_min(1)
+    return torch.where(decided_BG, reward_BG, torch.where(n_B1 > 0, mean_B1, 0.0))
 
 
 def _tensor(column: Sequence[float | None], group_size: int) -> Tensor:

@@ -1,7 +1,8 @@
 """The losses of policy and critic, in parts that add up.
 
 A loss is divided by figures of the whole minibatch (`Normaliser`), not of the rows given: losses
-and gradients of micro-batches, and of processes, sum to those of the minibatch.
+and gradients of micro-batches, and of processes, sum to those of the minibatch. Where gradients
+are averaged over processes instead, the loss has to be multiplied by their number.
 
 Sources: clipped surrogate PPO (arXiv:1707.06347, eq. 7); k3 to the reference policy and means of
 sequences GRPO (arXiv:2402.03300, eq. 3 and 4); constant divisor Dr. GRPO (arXiv:2503.20783,
