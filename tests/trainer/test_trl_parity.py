@@ -19,11 +19,12 @@ RELATIVE = 1e-5  # in float32
 def trl(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file: Path = tmp_path_factory.mktemp("trl") / "losses.pt"
     command = [sys.executable, "-m", "tests.trainer.trl_losses", str(file)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     found: dict[str, Any] = torch.load(file)
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_loss_and_gradient_are_those_of_trl(name: str, trl: dict[str, Any]) -> None:
     case, batch, answer = CASES[name], trl["batch"], trl["answers"][name]
