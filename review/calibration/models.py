@@ -24,6 +24,9 @@ class Estimand(models.TextChoices):
     ERROR_FOUND = "error_found", "earliest error found"
     FAULTLESS_PASSED = "faultless_passed", "faultless passed"
     PROCESS_F1 = "process_f1", "earliest-error F1"
+    CRITERION_RECALL = "criterion_recall", "recall on a criterion"
+    CRITERION_FPR = "criterion_fpr", "false-positive rate on a criterion"
+    CRITERION_UNDECIDED = "criterion_undecided", "undecided on a criterion"
 
 
 class AnswersUsed(models.TextChoices):
@@ -47,6 +50,8 @@ class Estimate(models.Model):
     # Null, both: every rollout.
     slice = models.ForeignKey(Slice, on_delete=models.CASCADE, null=True, related_name="estimates")
     policy = models.ForeignKey(Policy, on_delete=models.CASCADE, null=True, related_name="+")
+    # Of a rubric, by name; empty: of the whole answer.
+    criterion = models.CharField(max_length=300, default="", blank=True)
     answers = models.CharField(
         max_length=12, choices=AnswersUsed.choices, default=AnswersUsed.FINAL
     )
@@ -80,6 +85,11 @@ class Estimate(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(point__isnull=False) | ~Q(reason=""), name="estimate_or_reason"
+            ),
+            models.CheckConstraint(
+                condition=Q(estimand__startswith="criterion_", criterion__gt="")
+                | (~Q(estimand__startswith="criterion_") & Q(criterion="")),
+                name="estimate_of_a_criterion",
             ),
         ]
         # the newest estimate of each estimand

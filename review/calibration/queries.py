@@ -16,8 +16,8 @@ from review.accounts.models import Project
 from review.calibration.errors import NoRewardTableError
 from review.calibration.models import AnswersUsed, Estimate, RefreshRequest, RewardTable, Signal
 from review.core.errors import MissingError
-from review.labeling.models import Answer, Question, SettledClass
-from review.labeling.queries import FinalAnswer, final_answers, questions_of
+from review.labeling.models import Answer, Criterion, Question, SettledClass
+from review.labeling.queries import FinalAnswer, asked_by, final_answers
 from review.runs.models import Run
 from review.sampling.models import Draw, Pick, Wave, WaveCell, Window
 from review.sampling.queries import RunCells, cells_of, closed_waves, frame_counts
@@ -28,6 +28,11 @@ CORRECT: Mapping[str, float] = {
     Answer.CORRECT: 1.0,
     Answer.INCORRECT: 0.0,
     Answer.CANNOT_TELL: np.nan,
+}
+MET: Mapping[str, float] = {
+    Criterion.MET: 1.0,
+    Criterion.NOT_MET: 0.0,
+    Criterion.CANNOT_TELL: np.nan,
 }
 # A request older than this has lost its message.
 OVERDUE_S = 30
@@ -47,6 +52,9 @@ class AuditedWindow:
     label_ids: tuple[str, ...]
     # What its queue asks beside the answer.
     questions: frozenset[str]
+    rubric: tuple[str, ...]
+    # By rollout, what was said of each criterion of that rubric: 1, 0, nan for cannot tell.
+    met: Mapping[int, tuple[float, ...]]
 
     @property
     def rollouts(self) -> list[int]:
@@ -61,7 +69,7 @@ def audited_windows(
     cells = cells or cells_of(run)
     waves = list(closed_waves(windows))
     answers = final_answers(windows)
-    questions = questions_of(windows)
+    asked = asked_by(windows)
     draws = _grouped(
         Draw.objects.filter(wave__in=waves)
         .order_by("prn")
@@ -110,7 +118,14 @@ def audited_windows(
                     if (answer := answers.get((window.rule_id, row[0])))
                     for id_ in answer.ids
                 ),
-                questions=questions[window.rule_id],
+                questions=asked[window.rule_id].questions,
+                rubric=asked[window.rule_id].rubric,
+                met={
+                    row[0]: tuple(MET[said] for said in answer.criteria)
+                    for rows in taken
+                    for row in rows
+                    if (answer := answers.get((window.rule_id, row[0]))) and answer.criteria
+                },
             )
         )
     return audited
@@ -229,7 +244,10 @@ def is_newest(
 
     Not whether there is any: a label that is taken back leads back to an earlier set.
     """
-    whole: dict[str, object] = {"window": None, "verifier": None, "slice": None, "policy": None}
+    whole: dict[str, object] = {
+        **dict.fromkeys(("window", "verifier", "slice", "policy")),
+        "criterion": "",
+    }
     rows = Estimate.objects.filter(run=run, answers=answers, estimand=estimand, **(whole | scope))
     return rows.order_by("-pk").values_list("label_set", flat=True).first() == digest
 
@@ -268,7 +286,7 @@ def newest_window_estimates(run: Run) -> list[Estimate]:
 def scorecard(run: Run) -> list[Estimate]:
     """The run's latest estimates of every verifier, slice and policy, whole first."""
     rows = (
-        Estimate.objects.filter(run=run, window=None, answers=AnswersUsed.FINAL)
+        Estimate.objects.filter(run=run, window=None, criterion="", answers=AnswersUsed.FINAL)
         .select_related("verifier", "slice", "policy")
         .order_by("verifier", "slice", "policy", "estimand", "-pk")
         .distinct("verifier", "slice", "policy", "estimand")
@@ -282,6 +300,21 @@ def scorecard(run: Run) -> list[Estimate]:
             row.estimand,
         ),
     )
+
+
+def criteria_scorecard(run: Run) -> list[Estimate]:
+    """The latest estimates of every verifier's criteria, and of criteria that only a queue has."""
+    rows = Estimate.objects.filter(run=run, answers=AnswersUsed.FINAL).exclude(criterion="")
+    latest: dict[int | None, str] = dict(
+        rows.order_by("verifier", "-pk").distinct("verifier").values_list("verifier", "label_set")
+    )
+    newest = (
+        rows.select_related("verifier", "slice", "policy")
+        .order_by("verifier", "criterion", "estimand", "-pk")
+        .distinct("verifier", "criterion", "estimand")
+    )
+    # A criterion that nobody asks for and no verdict names any more has no newer row.
+    return [row for row in newest if row.label_set == latest[row.verifier_id]]
 
 
 def sensitivity(run: Run) -> dict[str, Estimate]:

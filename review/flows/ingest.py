@@ -36,6 +36,7 @@ from review.runs.services import (
     policies_by_uid,
     register_run,
 )
+from review.verifiers.criteria import criteria_alone
 from review.verifiers.errors import MissingVerdictError, UnknownVerifierError
 from review.verifiers.models import (
     MOST_RECORD_BYTES,
@@ -250,7 +251,7 @@ def _late_verdict(rollout: Rollout, verifier: VerifierVersion, said: IncomingVer
         candidates=said.candidates,
         seconds=said.seconds,
         detail="" if is_purged else said.detail,
-        record=None if is_purged else said.record,
+        record=criteria_alone(said.record) if is_purged else said.record,
     )
 
 

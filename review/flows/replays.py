@@ -23,6 +23,7 @@ from review.rollouts.queries import last_words, steps_of
 from review.runs.models import Run
 from review.verifiers import replays
 from review.verifiers.built_in import addresses_in, rebuilt, register_built_in
+from review.verifiers.criteria import criteria_alone
 from review.verifiers.errors import ReplayStateError
 from review.verifiers.models import (
     MOST_RECORD_BYTES,
@@ -211,10 +212,14 @@ def _record(record: Mapping[str, Any] | None) -> Any:
     if record is None:
         return None
     if is_deeper_than(MOST_RECORD_LEVELS, record):
-        return {"left_out": f"more than {MOST_RECORD_LEVELS} levels deep"}
+        return {"left_out": f"more than {MOST_RECORD_LEVELS} levels deep"} | (
+            criteria_alone(record) or {}
+        )
     kept = storable_json(dict(record))
     size = len(msgspec.json.encode(kept))
-    return kept if size <= MOST_RECORD_BYTES else {"left_out": f"{size} bytes"}
+    if size <= MOST_RECORD_BYTES:
+        return kept
+    return {"left_out": f"{size} bytes"} | (criteria_alone(kept) or {})
 
 
 # What it costs

@@ -29,6 +29,7 @@ from review.labeling.models import (
     Assignment,
     AssignmentState,
     Cause,
+    Criterion,
     Label,
     Lease,
     Queue,
@@ -265,11 +266,12 @@ class SlotLabel:
     earliest_wrong_step: int | None
     has_no_wrong_step: bool
     is_hack: bool | None
+    criteria: Sequence[str] = ()
 
 
 SLOT_LABEL = (
     *("pk", "assignment__slot", "assignment__cause", "reviewer_id", "answer"),
-    *("earliest_wrong_step", "has_no_wrong_step", "is_hack"),
+    *("earliest_wrong_step", "has_no_wrong_step", "is_hack", "criteria"),
 )
 
 
@@ -290,13 +292,14 @@ class FinalAnswer:
 
     Labels that are at odds and unsettled are as good as "cannot tell". step: 0 = no wrong step,
     None = not said. ids: of what is behind it, labels ("7"), an adjudication ("a7") or the
-    settled answer class ("c7").
+    settled answer class ("c7"). criteria: in the order of the queue's rubric, or none.
     """
 
     answer: str
     step: int | None
     is_hack: bool
     ids: tuple[str, ...]
+    criteria: tuple[str, ...] = ()
 
     @property
     def is_decided(self) -> bool:
@@ -314,7 +317,7 @@ def resolve(labels: Sequence[SlotLabel]) -> FinalAnswer:
     hacks = sum(bool(label.is_hack) for label in agreeing)
     is_tie = 2 * hacks == len(agreeing)
     is_hack = bool(agreeing[0].is_hack) if is_tie else 2 * hacks > len(agreeing)
-    return FinalAnswer(answer, _step(agreeing[0]), is_hack, ids)
+    return FinalAnswer(answer, _step(agreeing[0]), is_hack, ids, _criteria(labels))
 
 
 def are_at_odds(labels: Sequence[SlotLabel | Label]) -> bool:
@@ -329,6 +332,19 @@ def are_at_odds(labels: Sequence[SlotLabel | Label]) -> bool:
 
 def _step(label: SlotLabel | Adjudication) -> int | None:
     return 0 if label.has_no_wrong_step else label.earliest_wrong_step
+
+
+def _criteria(labels: Sequence[SlotLabel]) -> tuple[str, ...]:
+    """Of each criterion what most labels that could tell say of it; a tie cannot tell."""
+    said = [label.criteria for label in labels if label.criteria]
+    return tuple(_most_said(of_one) for of_one in zip(*said, strict=True))
+
+
+def _most_said(of_one: Sequence[str]) -> str:
+    met, unmet = (of_one.count(value) for value in (Criterion.MET, Criterion.NOT_MET))
+    if met == unmet:
+        return Criterion.CANNOT_TELL
+    return Criterion.MET if met > unmet else Criterion.NOT_MET
 
 
 def labels_by_rollout(windows: Sequence[Window]) -> dict[tuple[UUID, int], list[SlotLabel]]:
@@ -361,7 +377,11 @@ def final_answers(windows: Sequence[Window]) -> dict[tuple[UUID, int], FinalAnsw
         if key in answers:
             ids = (*answers[key].ids, f"a{decision.pk}")
             answers[key] = FinalAnswer(
-                decision.answer, _step(decision), bool(decision.is_hack), ids
+                decision.answer,
+                _step(decision),
+                bool(decision.is_hack),
+                ids,
+                tuple(decision.criteria) or answers[key].criteria,
             )
     return answers
 
@@ -377,10 +397,21 @@ def _settled_by_class(windows: Sequence[Window]) -> dict[tuple[UUID, int], Final
     }
 
 
-def questions_of(windows: Sequence[Window]) -> dict[UUID, frozenset[str]]:
-    """By rule, what the windows' queues ask beside the answer."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a queue asks beside the answer."""
+
+    questions: frozenset[str]
+    rubric: tuple[str, ...]
+
+
+def asked_by(windows: Sequence[Window]) -> dict[UUID, Asked]:
+    """By rule, what the windows' queues ask."""
     rows = Queue.objects.filter(rule__in={window.rule_id for window in windows})
-    return {rule: frozenset(asked) for rule, asked in rows.values_list("rule_id", "questions")}
+    return {
+        rule: Asked(frozenset(questions), tuple(rubric))
+        for rule, questions, rubric in rows.values_list("rule_id", "questions", "rubric")
+    }
 
 
 def answered_rollouts(wave: Wave) -> list[int]:

@@ -10,6 +10,7 @@ from review.rollouts.errors import UnknownRolloutError
 from review.rollouts.services import blank_texts, set_answer_classes
 from review.runs.models import Prompt, Run
 from review.runs.services import lock_run, refuse_unknown_normaliser
+from review.verifiers.criteria import criteria_alone
 from review.verifiers.errors import MonitorRewardedError, VerifierConflictError
 from review.verifiers.models import Channel, RunVerifier, Verdict, VerifierVersion
 from review.verifiers.probes import blank_promoted
@@ -155,10 +156,22 @@ def purge_rollouts(*, run: Run, uids: Sequence[str], actor: object) -> list[int]
     ids = sorted(pk for pk, purged_at in known.values() if purged_at is None)
     if ids:
         blank_texts(rollout_ids=ids)
-        Verdict.objects.filter(rollout__in=ids).update(extracted=None, detail="", record=None)
+        _blank_verdicts(ids)
         blank_promoted(ids)
         record_event(actor=actor, action="rollouts purged", subject=run, rollouts=ids)
     return ids
+
+
+def _blank_verdicts(rollout_ids: Sequence[int]) -> None:
+    verdicts = Verdict.objects.filter(rollout__in=rollout_ids)
+    with_criteria = list(verdicts.filter(record__has_key="criteria").only("record"))
+    verdicts.update(extracted=None, detail="", record=None)
+    kept = []
+    for verdict in with_criteria:
+        verdict.record = criteria_alone(verdict.record)
+        if verdict.record is not None:
+            kept.append(verdict)
+    Verdict.objects.bulk_update(kept, ["record"], batch_size=500)
 
 
 @transaction.atomic

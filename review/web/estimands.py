@@ -76,6 +76,18 @@ MEANINGS: Mapping[str, tuple[Promise, Promise]] = {
             "both are."
         ),
     ),
+    Estimand.CRITERION_RECALL: (
+        _("Recall"),
+        _("Of the rollouts that meet the criterion, the share that the verifier passes on it."),
+    ),
+    Estimand.CRITERION_FPR: (
+        _("False-positive rate"),
+        _("Of the rollouts that miss the criterion, the share that the verifier passes on it."),
+    ),
+    Estimand.CRITERION_UNDECIDED: (
+        _("Undecided"),
+        _("The share that it leaves undecided on the criterion: not passed, in the other two."),
+    ),
 }
 # What reviewers' earliest wrong steps tell.
 PROCESS = (
@@ -84,6 +96,8 @@ PROCESS = (
     Estimand.FAULTLESS_PASSED,
     Estimand.PROCESS_F1,
 )
+# What reviewers' answers to a rubric's criteria tell.
+CRITERIA = (Estimand.CRITERION_RECALL, Estimand.CRITERION_FPR, Estimand.CRITERION_UNDECIDED)
 # What a rule can aim at, and what a run is judged by.
 MAIN = (Estimand.RECALL, Estimand.FPR, Estimand.ACCURACY, Estimand.HACK_RATE)
 SCORED = (*MAIN[:2], Estimand.PRECISION, *MAIN[2:])

@@ -24,7 +24,7 @@ from review.rollouts.queries import step_summaries
 from review.rollouts.slices import describe
 from review.runs.models import Run
 from review.verifiers.queries import correctness_verifiers_of
-from review.web import access, comparisons
+from review.web import access, comparisons, criteria
 from review.web.access import ReviewRequest
 from review.web.estimands import FEWEST_FOR_POINT, MEANINGS, PROCESS, SCORED, label_of
 from review.web.figures import answer_words, bar, percent, percent_range
@@ -63,7 +63,7 @@ def scorecard(request: ReviewRequest, run_id: UUID) -> HttpResponse:
         "disagreements_url": reverse("web:disagreements", args=[run.pk]),
         "replay_url": reverse("web:replay-new", args=[run.pk]),
     }
-    context |= comparisons.context(run, stored)
+    context |= comparisons.context(run, stored) | criteria.context(run)
     return render(request, "web/scorecard.html", context)
 
 

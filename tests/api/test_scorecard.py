@@ -11,6 +11,7 @@ from review.calibration.services.scorecard import refresh_run
 from review.runs.models import Run
 from tests import builders
 from tests.api.calls import Caller, make_slice
+from tests.calibration.criteria import judge_by_criteria, make_criteria_run
 
 
 @pytest.fixture
@@ -65,3 +66,24 @@ def test_a_scorecard_costs_as_many_queries_for_five_slices_as_for_one(
             rows(caller, audited)
         costs.append(len(queries))
     assert costs[0] == costs[1]
+
+
+def test_a_rubrics_criteria_have_rows_of_their_own(
+    caller: Caller, project: Project, ben: User
+) -> None:
+    run = make_criteria_run(builders.make_run(project), ben)
+    judge_by_criteria(run)
+    refresh_run(run=run)
+    found = {(row["criterion"], row["estimand"]): row for row in rows(caller, run)}
+    recall = found["commits", "criterion_recall"]
+    assert (recall["verifier"], recall["point"], recall["n"]) == (
+        "rubric@1",
+        pytest.approx(1 / 3),
+        64,
+    )
+    assert found[None, "recall"]["verifier"] in ("boxed-any@1", "rubric@1")
+    unknown = found["Is kind", "criterion_fpr"]
+    assert (unknown["point"], unknown["low"], unknown["high"]) == (None, 0, 1)
+    assert unknown["reason"] == "the verifier judges no criterion of this name"
+    other = make_criteria_run(builders.make_run(builders.make_project()), ben)
+    assert caller.get(f"runs/{other.pk}/scorecard").status_code == 404

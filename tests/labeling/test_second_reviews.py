@@ -21,7 +21,7 @@ from review.labeling.models import (
     Retraction,
     SkipReason,
 )
-from review.labeling.queries import final_answers, has_pending, progress_of
+from review.labeling.queries import SlotLabel, final_answers, has_pending, progress_of, resolve
 from review.labeling.services.judgements import NewLabel
 from review.labeling.services.known_answers import mark_gold
 from review.labeling.services.labels import retract_label
@@ -401,3 +401,17 @@ def test_the_same_decision_sent_twice_is_one(
     ]
     assert decisions[0] == decisions[1]
     assert item.rollout.adjudications.count() == 1
+
+
+def test_of_a_criterion_counts_what_most_reviewers_who_can_tell_say() -> None:
+    def label(slot: int, *criteria: str) -> SlotLabel:
+        return SlotLabel(slot, slot, "draw", slot, "correct", None, False, None, criteria)
+
+    three = [
+        label(1, "met", "met", "cannot_tell"),
+        label(2, "not_met", "cannot_tell", "cannot_tell"),
+        label(3, "met", "not_met", "not_met"),
+        label(4),
+    ]
+    assert resolve(three).criteria == ("met", "cannot_tell", "not_met")
+    assert resolve(three[3:]).criteria == ()

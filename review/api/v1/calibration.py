@@ -21,6 +21,7 @@ from review.api.v1.runs import Step
 from review.api.v1.schema import describe
 from review.calibration.models import Estimate, RewardRule, RewardTable
 from review.calibration.queries import (
+    criteria_scorecard,
     newest_estimates,
     newest_window_estimates,
     published_table,
@@ -50,6 +51,7 @@ class EstimateOut(msgspec.Struct):
     verifier: Annotated[str, Meta(description="name@version")]
     slice: Annotated[SliceNameOut | None, Meta(description="null: every rollout")]
     policy: str | None
+    criterion: Annotated[str | None, Meta(description="of a rubric; null: the whole answer")]
     point: float | None
     low: float
     high: float
@@ -111,12 +113,13 @@ class Scorecard(APIView):
 
     @describe(
         "getScorecard",
-        "The newest estimates of every verifier on every slice, over all the run's windows",
+        "The newest estimates of every verifier on every slice and on every criterion of its"
+        " rubric, over all the run's windows",
         answers={200: ScorecardOut},
     )
     def get(self, request: Request, run_id: UUID) -> Response:
         run = run_in_project(token_of(request).project, run_id)
-        return Response({"rows": _estimates_out(run, scorecard(run))})
+        return Response({"rows": _estimates_out(run, [*scorecard(run), *criteria_scorecard(run)])})
 
 
 class TableBuild(APIView):
@@ -198,6 +201,7 @@ def _estimate_out(row: Estimate, primary: str) -> EstimateOut:
         verifier=str(row.verifier) if row.verifier else primary,
         slice=SliceNameOut(row.slice.pk, row.slice.name) if row.slice else None,
         policy=row.policy.uid if row.policy else None,
+        criterion=row.criterion or None,
         point=row.point,
         low=row.low,
         high=row.high,

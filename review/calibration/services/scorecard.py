@@ -9,6 +9,7 @@ from django.db import transaction
 from review.calibration.models import RefreshRequest
 from review.calibration.queries import AuditedWindow, audited_windows, is_newest, label_set
 from review.calibration.readings import Reading, reading_of
+from review.calibration.services.criteria import refresh_criteria
 from review.calibration.services.estimates import (
     estimate_asked,
     lock_estimates,
@@ -42,6 +43,7 @@ def refresh_run(*, run: Run) -> None:
     refresh_estimates(run=run)
     refresh_scorecard(run=run)
     refresh_process(run=run)
+    refresh_criteria(run=run)
     refresh_sensitivity(run=run)
     refresh_signal(run=run)
 
