@@ -113,6 +113,9 @@ bench-queue: .venv/dev.stamp ## take and commit with 1,000 to 1,000,000 open ite
 bench-verify: .venv/dev.stamp ## how good, how fast and how hard to break are the verifiers?
 	$(python) -m tests.bench.verify
 
+bench-judges: .venv/dev.stamp ## what stops the probe suite before a judge, whatever the judge
+	$(python) -m tests.bench.judges
+
 screenshots: .venv/dev.stamp browser ## pictures of the main pages, in shots/
 	$(python) -m pytest tests/e2e -m screenshots
 

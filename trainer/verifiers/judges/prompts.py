@@ -84,6 +84,7 @@ _OPENERS = frozenset(
             "Let's think step by step.",
             "The solution is",
             "The answer is",
+            "The final answer is",
             "Final answer:",
             "かいせつ",
         ),
