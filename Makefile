@@ -17,8 +17,8 @@ html := find templates -name '*.html'
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
-	fix loop bench-advantages bench-coverage bench-draw bench-evouna bench-queue bench-desk \
-	bench-ingest bench-render bench-verify screenshots browser sandbox openapi
+	fix loop bench-advantages bench-coverage bench-desk bench-draw bench-evouna bench-ingest \
+	bench-judges bench-queue bench-render bench-verify screenshots browser sandbox openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

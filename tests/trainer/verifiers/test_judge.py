@@ -519,6 +519,10 @@ def test_a_process_may_restrict_the_hosts(endpoint: Endpoint) -> None:
         assert build("judge", model="m", base_url="https://judge.example.org/v1").name == "judge"
         allow_only_hosts({f"127.0.0.1:{endpoint.port}"})
         assert verdict_of(endpoint).outcome is Outcome.PASS
+        allow_only_hosts({"[::1]:8000"})
+        assert build("judge", model="m", base_url="http://[::1]:8000/v1").name == "judge"
+        with pytest.raises(ParameterError, match="::1:8001 is not among"):
+            build("judge", model="m", base_url="http://[::1]:8001/v1")
     finally:
         allow_only_hosts(None)
 

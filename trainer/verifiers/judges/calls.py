@@ -39,11 +39,13 @@ _allowed_hosts: frozenset[str] | None = None
 def allow_only_hosts(hosts: Collection[str] | None) -> None:
     """From now on the judges of this process call these hosts alone; None = any.
 
-    hosts: "host" with any port, or "host:port". For a server, where people who may not reach its
-    network name a judge's URL: it calls this when it starts.
+    hosts: "host" with any port, or "host:port"; an IPv6 address with or without its brackets. For a
+    server's workers, where people who may not reach its network name a judge's URL: each calls this
+    when it starts.
     """
     global _allowed_hosts
-    _allowed_hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+    plain = str.maketrans("", "", "[]")
+    _allowed_hosts = None if hosts is None else frozenset(h.lower().translate(plain) for h in hosts)
 
 
 @dataclass(frozen=True, slots=True)
