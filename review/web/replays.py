@@ -167,7 +167,7 @@ def _shown(found: Replay) -> dict[str, Any]:
         "is_measuring": found.state == ReplayState.MEASURING,
         "is_running": found.state == ReplayState.RUNNING,
         "rollouts": found.rollouts,
-        "time": None if found.seconds is None else duration(found.seconds),
+        "time": None if found.seconds is None else duration(max(found.seconds, 1)),
         "calls": found.calls,
         "tokens": found.tokens,
         "judged": found.judged,

@@ -128,7 +128,7 @@ def _cell(run: Run, row: Estimate | None, rollouts: int) -> dict[str, object]:
     if row is None or row.point is None:
         reason = said(row.reason) if row else _("not estimated")
         return {"point": None, "interval": None, "reason": reason, "url": None}
-    if row.low == row.high:
+    if row.low == row.high and row.slice_id:
         # A part that is made of verdicts settles what it is asked about them.
         reason = _("%(share)s, by the part's definition") % {"share": percent(row.point)}
         return {"point": None, "interval": None, "reason": reason, "url": None}

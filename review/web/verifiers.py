@@ -166,7 +166,7 @@ def _result(run: ProbeRun) -> dict[str, object]:
         "before": None if earlier is None else _before(earlier),
         "change": None if change is None else _counts(change),
         "accepted": _by_attack(result["accepted"], regressed),
-        "rejected_controls": [_try(tried, set()) for tried in result["rejected_controls"]],
+        "rejected_controls": _by_attack(result["rejected_controls"], set()),
     }
 
 
@@ -218,12 +218,10 @@ def _family(result: Mapping[str, Any], key: Key) -> str | None:
     return next((one["family"] for one in result["attempts"] if _key(one) == key), None)
 
 
-def _by_attack(
-    accepted: Sequence[Mapping[str, Any]], regressed: set[Key]
-) -> list[dict[str, object]]:
-    """Each attack with what was tried of it, those first that did not pass before."""
+def _by_attack(listed: Sequence[Mapping[str, Any]], regressed: set[Key]) -> list[dict[str, object]]:
+    """Each attack or control with its tries of the list, those first that did not pass before."""
     tries: dict[str, list[dict[str, object]]] = defaultdict(list)
-    for tried in accepted:
+    for tried in listed:
         tries[tried["attack"]].append(_try(tried, regressed))
     attacks = [
         {name: of_it[0][name] for name in ("attack", "family", "targets")}

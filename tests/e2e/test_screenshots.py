@@ -9,10 +9,14 @@ from playwright.sync_api import Page, expect
 from review.accounts.models import Project, Role, User
 from review.accounts.services.members import add_member
 from review.accounts.services.tokens import issue_token
+from review.calibration.services.scorecard import refresh_run
+from review.flows.probes import probe, start_probing
+from review.flows.replays import add_verifier, go_on, start_replay
 from review.labeling.adjudications import first_reviews
 from review.labeling.disagreements import disagreements
 from review.labeling.models import Label
 from tests import ROOT, builders
+from tests.calibration.criteria import judge_by_criteria, make_criteria_run
 from tests.e2e import story
 from tests.e2e.conftest import PHONE, SCREEN, Complaints, SignIn
 
@@ -69,6 +73,42 @@ def test_pictures_of_the_main_pages(
         shoot(sign_in(None, **options), "login", reverse("web:login"), look)
         page = sign_in(ada, **options)
         for name, path in pages.items():
+            shoot(page, name, path, look)
+
+
+@pytest.fixture
+def verifier_pages(project: Project, ada: User, ben: User) -> dict[str, str]:
+    """The pages about verifiers: one replayed and probed twice, one that waits, a rubric."""
+    run = make_criteria_run(builders.make_run(project), ben)
+    waiting = add_verifier(run=run, name="contains-reference", params={}, actor="ada")
+    done = add_verifier(run=run, name="last-number", params={}, actor="ada")
+    for replay in (waiting, done):
+        assert go_on(replay=replay)
+    assert go_on(replay=start_replay(replay=done, actor="ada"))
+    for _ in range(2):
+        probe(run=start_probing(verifier=done.verifier, actor="ada"))
+    judge_by_criteria(run)
+    refresh_run(run=run)
+    first = f"?first={run.run_verifiers.get().verifier_id}&second={done.verifier_id}"
+    return {
+        "verifiers": reverse("web:verifiers", args=[project.slug]),
+        "verifier": reverse("web:verifier", args=[done.verifier_id]),
+        "replay-form": reverse("web:replay-new", args=[run.pk]) + "?verifier=rubric",
+        "replay-waiting": reverse("web:replay", args=[waiting.pk]),
+        "replay-done": reverse("web:replay", args=[done.pk]),
+        "disagreements": reverse("web:disagreements", args=[run.pk]) + first,
+        "scorecard-criteria": reverse("web:scorecard", args=[run.pk]),
+    }
+
+
+def test_pictures_of_the_verifiers_pages(
+    verifier_pages: dict[str, str], ada: User, sign_in: SignIn, complaints: Complaints
+) -> None:
+    complaints.expect("htmx:")  # left while it asked for what is new
+    SHOTS.mkdir(exist_ok=True)
+    for look, options in LOOKS.items():
+        page = sign_in(ada, **options)
+        for name, path in verifier_pages.items():
             shoot(page, name, path, look)
 
 

@@ -50,6 +50,16 @@ def test_it_has_a_row_for_each_part_with_intervals_and_labels(scored: Run, ada: 
     assert "estimand=recall" in page
 
 
+def test_a_part_whose_every_rollout_is_labelled_is_no_definition(
+    run: Run, ada: User, ben: User
+) -> None:
+    builders.label_audit(builders.open_audit(run, budget=run.rollouts.count(), waves=1), ben)
+    refresh_run(run=run)
+    page = signed_in(ada).get(reverse("web:scorecard", args=[run.pk])).content.decode()
+    assert "50.0 to 50.0 %" in page
+    assert "definition" not in unescape(page)
+
+
 def test_it_is_sorted_by_a_link(scored: Run, ada: User) -> None:
     client, url = signed_in(ada), reverse("web:scorecard", args=[scored.pk])
 

@@ -74,7 +74,9 @@ def _field(name: str, default: Any) -> forms.Field:
     if isinstance(default, str):
         widget = forms.Textarea(attrs={"rows": 3}) if "\n" in default else forms.TextInput()
         return forms.CharField(**options, widget=widget, strip=False, max_length=MOST_BYTES)
-    return JsonField(**options, max_length=MOST_BYTES)
+    # A list or an object takes several lines.
+    rows = 2 if default is None else 5
+    return JsonField(**options, max_length=MOST_BYTES, widget=forms.Textarea(attrs={"rows": rows}))
 
 
 class JsonField(forms.CharField):
