@@ -18,7 +18,7 @@ html := find templates -name '*.html'
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
 	fix loop bench-advantages bench-coverage bench-desk bench-draw bench-evouna bench-ingest \
-	bench-judges bench-queue bench-render bench-verify screenshots browser sandbox openapi
+	bench-judges bench-queue bench-render bench-train bench-verify screenshots browser sandbox openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ bench-ingest: .venv/dev.stamp ## a million rows imported, against a raw COPY of 
 
 bench-evouna: .venv/dev.stamp ## REPLICATES=1000 audits of EVOUNA through the services, against the truth
 	$(python) -m tests.bench.evouna --replicates $(REPLICATES)
+
+bench-train: .venv/dev.stamp ## how fast, and in how much memory, does the trainer train beside TRL's?
+	$(python) -m tests.bench.train
 
 bench-desk: .venv/dev.stamp browser ## from a commit to the next rollout painted, while 7 others label
 	$(python) -m tests.bench.desk

@@ -337,6 +337,11 @@ class TrainerConfig:
             '"pass-at-k" wants rewards of 0 and 1: reward.source "verdict", and no channels',
         )
         require(
+            advantage != "pass-at-k" or self.objective.k <= self.grpo.group_size,
+            "objective.k",
+            f"must be at most grpo.group_size ({self.grpo.group_size})",
+        )
+        require(
             advantage != "expected" or not reward.channels or reward.combination != "sum",
             "reward.combination",
             '"expected" advantages of a sum mean nothing: make it "normalise-first"',

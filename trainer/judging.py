@@ -103,54 +103,58 @@ class Judge:
             normaliser=self.verifier.normaliser,
             domain=sampled.prompt.domain,
         )
-        rollouts = []
-        for i, response in enumerate(sampled.responses):
-            cell, answer_class = cells[i]
-            uid, is_correct = f"{sampled.uid}/{i}", self.task.is_correct(response, sampled.prompt)
-            reward = self._reward(uid, sampled.prompt, cell, answer_class, is_correct, table)
-            if sampled.is_truncated[i]:
-                reward = {"wrong": 0.0, "filtered": None}.get(grpo.truncated, reward)
-            rollouts.append(
-                Rollout(
-                    uid=uid,
-                    response=response,
-                    n_tokens=sampled.lengths[i],
-                    is_truncated=sampled.is_truncated[i],
-                    verdict=verdicts[i],
-                    cell=cell,
-                    answer_class=answer_class,
-                    is_correct=is_correct,
-                    reward=reward,
-                    channels={name: _score(verdict) for name, verdict in others[i].items()},
-                    step_scores=_step_scores(others[i].values()),
-                )
+        uids = [f"{sampled.uid}/{i}" for i in range(len(cells))]
+        truths = [self.task.is_correct(text, sampled.prompt) for text in sampled.responses]
+        rewards = self._rewards(uids, sampled.prompt, cells, truths, table)
+        if_truncated = {"wrong": 0.0, "filtered": None}
+        rollouts = [
+            Rollout(
+                uid=uids[i],
+                response=response,
+                n_tokens=sampled.lengths[i],
+                is_truncated=sampled.is_truncated[i],
+                verdict=verdicts[i],
+                cell=cells[i][0],
+                answer_class=cells[i][1],
+                is_correct=truths[i],
+                reward=if_truncated.get(grpo.truncated, rewards[i])
+                if sampled.is_truncated[i]
+                else rewards[i],
+                channels={name: _score(verdict) for name, verdict in others[i].items()},
+                step_scores=_step_scores(others[i].values()),
             )
+            for i, response in enumerate(sampled.responses)
+        ]
         return Group(sampled.uid, sampled.prompt, tuple(rollouts))
 
-    def _reward(
+    def _rewards(
         self,
-        uid: str,
+        uids: Sequence[str],
         prompt: Prompt,
-        cell: Cell,
-        answer_class: str | None,
-        is_correct: bool | None,
+        cells: Sequence[tuple[Cell, str | None]],
+        truths: Sequence[bool | None],
         table: RewardTable | None,
-    ) -> float | None:
+    ) -> list[float | None]:
+        """What each rollout of a group earns for being right."""
         match self.config.source:
             case "true":
-                return None if is_correct is None else float(is_correct)
+                return [None if is_correct is None else float(is_correct) for is_correct in truths]
             case "random":
-                # The uid without the run's own part: every run of a seed is paid alike.
-                _, _, place = uid.partition("/")
-                return float(uniforms(self.seed, "coin", place, shape=(1,)).item() < 0.5)
+                # By the uid without the run's own part: every run of a seed is paid alike.
+                places = [uid.partition("/")[2] for uid in uids]
+                return [float(_coin(self.seed, place)) for place in places]
         if table is None:
-            return raw_reward(cell).value
-        return table.reward(cell, prompt=prompt.uid, answer_class=answer_class).value
+            return [raw_reward(cell).value for cell, _ in cells]
+        return [reward.value for reward in table.rewards(cells, prompt=prompt.uid)]
 
     def _probe_hits(self, items: Sequence[Item]) -> list[bool]:
         if self.detector is None:
             return [False] * len(items)
         return [verdict.outcome is Outcome.FAIL for verdict in self.detector.verify(items)]
+
+
+def _coin(seed: int, place: str) -> bool:
+    return uniforms(seed, "coin", place, shape=(1,)).item() < 0.5
 
 
 def _score(verdict: Verdict) -> float | None:

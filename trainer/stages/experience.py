@@ -124,7 +124,8 @@ def _class_ids(groups: Sequence[Group]) -> Tensor:
     """(B, G): equal numbers of 0 or more are one answer class of the group; -1 = in no class."""
     rows = []
     for group in groups:
-        names = [rollout.answer_class for rollout in group.rollouts]
+        # What a hack probe hit is not paid by its class either.
+        names = [None if r.cell.probe else r.answer_class for r in group.rollouts]
         numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
         rows.append([-1 if name is None else numbers[name] for name in names])
     return torch.tensor(rows)
