@@ -173,6 +173,18 @@ class AssayClient:
         found = self._parsed(response, lambda answer: int(answer["version"]))
         return TableAnswer(text=response.text, etag=response.headers.get("ETag"), version=found)
 
+    def query_rewards(
+        self, run: str, body: Mapping[str, Any], *, domain: str = "general"
+    ) -> Mapping[str, Any]:
+        """What the server pays for OpenRLHF's query, prompts and labels, in OpenRLHF's words."""
+        response = self._request(
+            "POST",
+            f"/runs/{run}/rewards",
+            content=encoded(json_text(body)),
+            params={"domain": domain},
+        )
+        return self._parsed(response, _object)
+
     def signal(
         self, run: str, *, etag: str | None = None, timeout_s: float | None = None
     ) -> Signal:

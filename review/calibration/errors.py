@@ -23,3 +23,9 @@ class TooFewLabelsError(ConflictError):
     """Rewards may steer what is labelled once chance has drawn enough labels."""
 
     code = "too_few_labels"
+
+
+class UnusableTableError(ConflictError):
+    """The published reward table is of another version of this software: publish a new one."""
+
+    code = "unusable_table"

@@ -13,7 +13,11 @@ from django.db import transaction
 from review.accounts.models import Project
 from review.core.models import record_event
 from review.core.texts import is_deeper_than
-from review.verifiers.errors import UnusableVerifierError, VerifierElsewhereError
+from review.verifiers.errors import (
+    NotWhileWaitingError,
+    UnusableVerifierError,
+    VerifierElsewhereError,
+)
 from review.verifiers.models import VerifierVersion
 from review.verifiers.services import known_version
 from trainer.verifiers import (
@@ -258,3 +262,48 @@ def needs_torch(version: VerifierVersion) -> bool:
 def queue_of(version: VerifierVersion) -> str:
     """The queue whose workers run the verifier."""
     return TORCH_QUEUE if needs_torch(version) else ORDINARY_QUEUE
+
+
+# What judges while a caller waits: quick, bounded in time, and none that calls a network, loads a
+# model or runs programs. A hybrid or a rubric of these alone is one too.
+QUICK = frozenset(
+    {
+        *("alias-contained", "boxed-any", "constraints", "contains-reference", "exact-match"),
+        *("first-boxed", "last-number", "math"),
+    }
+)
+QUICK_IN_WHOLE = frozenset({"hybrid", "rubric"})
+LONGEST_TIMEOUT_S = 10.0
+WAY_OUT = "run it beside the trainer: see trainer/integrations"
+
+
+def quick_verifier(version: VerifierVersion) -> Verifier:
+    """The verifier itself, to judge with while a caller waits.
+
+    Raises NotWhileWaitingError, naming the verifier and the way out.
+    """
+    _refuse_slow(version)
+    if version.params is not None:
+        try:
+            return rebuilt(version)
+        except (UnusableVerifierError, VerifierElsewhereError) as error:
+            raise NotWhileWaitingError(fields={str(version): error.message}) from None
+    verifier = build_verifier(version.name, {})
+    if verifier.version != version.version:
+        rule = "its parameters are not known here: a lead adds it with them on the run's page"
+        raise NotWhileWaitingError(fields={str(version): rule})
+    return verifier
+
+
+def _refuse_slow(version: VerifierVersion) -> None:
+    params = version.params or {}
+    inside = set(members.names_inside(params))
+    is_quick = version.name in QUICK or (version.name in QUICK_IN_WHOLE and inside)
+    if not is_quick or not inside <= QUICK | QUICK_IN_WHOLE or any(addresses_in(params)):
+        raise NotWhileWaitingError(
+            fields={str(version): f"only {', '.join(sorted(QUICK))} are; {WAY_OUT}"}
+        )
+    for parameter, name, value in _leaves(params):
+        if name == "timeout_s" and value > LONGEST_TIMEOUT_S:
+            rule = f"params.{parameter} is above {LONGEST_TIMEOUT_S:g} s; {WAY_OUT}"
+            raise NotWhileWaitingError(fields={str(version): rule})

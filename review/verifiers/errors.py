@@ -43,3 +43,9 @@ class PromotionRefusedError(InvalidError):
     """This rollout cannot be made an attack of the suite."""
 
     code = "promotion_refused"
+
+
+class NotWhileWaitingError(ConflictError):
+    """The server does not judge with this verifier while a caller waits."""
+
+    code = "verifier_elsewhere"

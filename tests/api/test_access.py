@@ -64,6 +64,7 @@ SCOPES = {
     "POST runs/<run>/reward-tables": {"lead"},
     "POST reward-tables/<table>/publish": {"lead"},
     "GET runs/<run>/reward-table": {"table"},
+    "POST runs/<run>/rewards": {"table"},
 }
 
 AUDIT = {"name": "a", "first_step": 1, "window_steps": 1, "budget": 8}
@@ -97,6 +98,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "POST assignments/<assignment>/label": {"client_key": str(uuid4()), "answer": "correct"},
     "POST runs/<run>/reward-tables": {"valid_from_step": 3, "valid_to_step": 4},
+    "POST runs/<run>/rewards": {"rollouts": [{"response": "15"}]},
 }
 
 
@@ -105,6 +107,7 @@ REFUSED_LATER = {
     "GET runs/<run>/slice-difference": "invalid_body",
     "POST runs/<run>/reward-tables": "no_labels",
     "POST replays/<replay>/start": "replay_state",
+    "POST runs/<run>/rewards": "unusable_table",
     "POST audits/<audit>/picks": "unknown_rollout",
     "POST audits/<audit>/adjudications": "unknown_rollout",
 }

@@ -11,6 +11,7 @@ from trainer.rewards.cells import (
     cells_of_group,
     signature,
 )
+from trainer.rewards.scoring import Scored, response_in, score_group
 from trainer.rewards.table import RULES, Entry, Reward, RewardTable, TableError, raw_reward
 
 __all__ = [
@@ -23,10 +24,13 @@ __all__ = [
     "GroupRollout",
     "Reward",
     "RewardTable",
+    "Scored",
     "TableError",
     "UnknownNormaliserError",
     "answer_class",
     "cells_of_group",
     "raw_reward",
+    "response_in",
+    "score_group",
     "signature",
 ]

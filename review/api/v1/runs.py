@@ -26,6 +26,8 @@ from review.verifiers.services import NewVerifier
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 # A window of so many steps after it still has numbers that PostgreSQL's integer holds.
 Step = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+DOMAIN = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}$(?!\n)"
+Domain = Annotated[str, Meta(pattern=DOMAIN)]
 CONFIG_DEPTH = 50
 SegmenterName = Literal["auto", "blank_line", "numbered", "sentence", "source"]
 
@@ -74,7 +76,7 @@ class PromptIn(msgspec.Struct, forbid_unknown_fields=True):
     uid: Uid
     text: Annotated[str, Meta(min_length=1, max_length=1_000_000)]
     references: Annotated[list[str], Meta(max_length=100)] = []
-    domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}$(?!\n)")] = "general"
+    domain: Domain = "general"
     source: Annotated[str, Meta(max_length=120)] = ""
     licence: Annotated[str, Meta(max_length=60)] = ""
     released_on: date | None = None

@@ -12,6 +12,7 @@ from review.api.v1 import (
     previews,
     queues,
     replays,
+    rewards,
     runs,
     signals,
     slices,
@@ -58,6 +59,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/signal", signals.RunSignal.as_view()),
     path("runs/<uuid:run_id>/reward-tables", calibration.TableBuild.as_view()),
     path("reward-tables/<uuid:table_id>/publish", calibration.TablePublish.as_view()),
+    path("runs/<uuid:run_id>/rewards", rewards.RunRewards.as_view()),
     path("runs/<uuid:run_id>/reward-table", calibration.TableCurrent.as_view()),
     re_path(r"^(?P<path>.*)$", unknown_path),
 ]

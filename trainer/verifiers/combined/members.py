@@ -45,11 +45,11 @@ def needs_torch(name: str, params: Mapping[str, Any]) -> bool:
 
     Raises UnknownVerifierError for the name itself; what is wrong inside is the build's to say.
     """
-    inside = (BUILT_IN[inner] for inner in _names_inside(params) if inner in BUILT_IN)
+    inside = (BUILT_IN[inner] for inner in names_inside(params) if inner in BUILT_IN)
     return listed(name).needs_torch or any(inner.needs_torch for inner in inside)
 
 
-def _names_inside(params: Any) -> Iterable[str]:
+def names_inside(params: Any) -> Iterable[str]:
     """The names of all specs inside, however deep. A criterion's name is none: it has a text."""
     left = [params]
     while left:

@@ -1,0 +1,1 @@
+"""Hooks of other trainers, each a few lines over the same lookup (`scoring`)."""
