@@ -42,7 +42,9 @@ def make_token(project: Project, *scopes: str, owner: User | None = None) -> str
     ).secret
 
 
-def make_run(project: Project | None = None, **changes: Any) -> Run:
+def make_run(
+    project: Project | None = None, *, verifier: str = "boxed-any@1", **changes: Any
+) -> Run:
     new: dict[str, Any] = {
         "uid": f"run-{next(numbers)}",
         "name": "demo",
@@ -55,7 +57,14 @@ def make_run(project: Project | None = None, **changes: Any) -> Run:
     run, _ = ingest.open_run(
         project=project or make_project(),
         new=NewRun(**(new | changes)),
-        verifiers=[NewVerifier(name="boxed-any", version="1", channel="correctness", weight=1.0)],
+        verifiers=[
+            NewVerifier(
+                name=verifier.partition("@")[0],
+                version=verifier.partition("@")[2],
+                channel="correctness",
+                weight=1.0,
+            )
+        ],
         actor="test",
     )
     return run

@@ -9,11 +9,9 @@ from django.http import HttpResponse
 from review.accounts.models import Project
 from review.api.v1 import rewards
 from review.calibration.models import RewardTable
-from review.flows import ingest, scoring
+from review.flows import scoring
 from review.runs.models import Run
-from review.runs.services import NewRun
 from review.verifiers.built_in import register_built_in
-from review.verifiers.services import NewVerifier
 from tests import builders
 from tests.api.calls import Caller, refused
 from tests.trainer.test_reward_table import make_entry, make_table
@@ -22,24 +20,6 @@ from trainer.verifiers import build
 RIGHT, WRONG, HEDGE = r"so \boxed{15}", r"so \boxed{16}", r"maybe \boxed{15} or \boxed{16}"
 PASSED = 1005 / 1024
 PROMPT = "<|user|>7 + 8<|assistant|>"
-
-
-def make_run_of(project: Project, name: str, version: str) -> Run:
-    run, _ = ingest.open_run(
-        project=project,
-        new=NewRun(
-            uid=f"of-{name}",
-            name=name,
-            seed=0,
-            config={},
-            group_size=4,
-            normaliser="number-1",
-            step_block=1,
-        ),
-        verifiers=[NewVerifier(name=name, version=version, channel="correctness")],
-        actor="test",
-    )
-    return run
 
 
 def publish(run: Run, **changes: Any) -> None:
@@ -218,7 +198,7 @@ def test_a_table_of_other_software_is_refused(caller: Caller, run: Run) -> None:
 def test_a_verifier_that_is_not_quick_is_refused_by_name(
     caller: Caller, project: Project, name: str
 ) -> None:
-    run = make_run_of(project, name, "1")
+    run = builders.make_run(project, verifier=f"{name}@1")
     body = {"rollouts": [rollout(RIGHT)]}
     answer = caller.post(f"runs/{run.pk}/rewards", body)
     fields = refused(answer, 409, "verifier_elsewhere", f"{name}@1")
@@ -229,7 +209,7 @@ def test_parameters_that_nobody_told_the_server_are_refused(
     caller: Caller, project: Project
 ) -> None:
     verifier = build("math", timeout_s=2.0)
-    run = make_run_of(project, "math", verifier.version)
+    run = builders.make_run(project, verifier=f"math@{verifier.version}")
     path, body = f"runs/{run.pk}/rewards", {"rollouts": [rollout(RIGHT)]}
     refused(caller.post(path, body), 409, "verifier_elsewhere", f"math@{verifier.version}")
     register_built_in(project=project, name="math", params={"timeout_s": 2.0}, actor="test")
@@ -251,7 +231,7 @@ def test_slow_parameters_and_slow_members_are_refused(
     caller: Caller, project: Project, name: str, params: dict[str, Any]
 ) -> None:
     version = register_built_in(project=project, name=name, params=params, actor="test")
-    run = make_run_of(project, name, version.version)
+    run = builders.make_run(project, verifier=str(version))
     path, body = f"runs/{run.pk}/rewards", {"rollouts": [rollout(RIGHT)]}
     refused(caller.post(path, body), 409, "verifier_elsewhere", str(version))
 
@@ -259,7 +239,7 @@ def test_slow_parameters_and_slow_members_are_refused(
 def test_a_hybrid_of_quick_verifiers_scores(caller: Caller, project: Project) -> None:
     members = {"members": [{"name": "boxed-any"}, {"name": "last-number"}]}
     version = register_built_in(project=project, name="hybrid", params=members, actor="test")
-    run = make_run_of(project, "hybrid", version.version)
+    run = builders.make_run(project, verifier=str(version))
     assert score(caller, run, rollout(RIGHT))[0]["verdict"] == "pass"
 
 

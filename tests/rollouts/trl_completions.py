@@ -38,10 +38,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def main(folder: str) -> None:
-    torch.set_num_threads(1)
+def tiny_model() -> LlamaForCausalLM:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(
+    return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(WORDS),
             hidden_size=16,
@@ -54,6 +53,11 @@ def main(folder: str) -> None:
             bos_token_id=1,
         )
     )
+
+
+def main(folder: str) -> None:
+    torch.set_num_threads(1)
+    model = tiny_model()
     rows = [{"prompt": f"{a} plus {a} is", "solution": str(2 * a)} for a in range(4)]
     trainer = GRPOTrainer(
         model=model,

@@ -1,5 +1,8 @@
 """OpenRLHF 0.11: `--reward.remote_url FILE.py`, where FILE imports `reward_func` from here.
 
+Or, where the server is to judge: imports `remote_reward_func as reward_func`. OpenRLHF's own call
+of a URL sends no token, and one in the URL would stand in its logs and the list of processes.
+
 OpenRLHF scores one rollout at a time, so that cells have no answer share, and knows no None.
 """
 
@@ -9,9 +12,11 @@ from typing import Any
 from trainer.integrations.scoring import (
     Completion,
     Judged,
+    SettingsError,
     raw_value,
     references_in,
     scorer,
+    server,
     settings,
 )
 from trainer.rewards import Scored, response_in
@@ -34,6 +39,20 @@ def reward_func(
             for query, prompt, label in zip(queries, prompts, labels, strict=True)
         ]
     )
+
+
+def remote_reward_func(
+    queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]
+) -> dict[str, Any]:
+    """The same, judged and looked up by the server.
+
+    Raises SettingsError, AssayUnavailable (worth trying again) and AssayError.
+    """
+    run = settings().run
+    if not run:
+        raise SettingsError("ASSAY_URL, ASSAY_TOKEN, ASSAY_RUN: say which run's table pays")
+    body = {"query": list(queries), "prompts": list(prompts), "labels": list(labels)}
+    return dict(server().query_rewards(run, body, domain=settings().domain))
 
 
 def answer_to(scored: Sequence[Scored]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -192,7 +192,7 @@ class Settings:
 
     verifier: str
     url: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
     run: str = ""
     table: str = ""
     domain: str = DEFAULT_DOMAIN
@@ -205,8 +205,6 @@ class Settings:
         def get(name: str) -> str:
             return environment.get(f"ASSAY_{name}", "").strip()
 
-        if not get("VERIFIER"):
-            raise SettingsError('ASSAY_VERIFIER: name the verifier, such as "math"')
         served = [get(name) for name in ("URL", "TOKEN", "RUN")]
         if any(served) and not all(served):
             raise SettingsError("ASSAY_URL, ASSAY_TOKEN, ASSAY_RUN: set all three, or none")
@@ -224,19 +222,6 @@ class Settings:
             probe=get("PROBE") == "1",
         )
 
-    def scorer(self) -> Scorer:
-        """Raises SettingsError, TableError, and whatever `trainer.verifiers.build` raises."""
-        return Scorer(
-            verifiers=tuple(_built(spec) for spec in _specs(self.verifier)),
-            tables=self._tables(),
-            detector=build("probe") if self.probe else None,
-        )
-
-    def _tables(self) -> Tables:
-        if self.run:
-            return PulledTables(AssayClient(self.url, self.token), self.run)
-        return TableFile(Path(self.table)) if self.table else NoTables()
-
 
 @cache
 def settings() -> Settings:
@@ -245,9 +230,25 @@ def settings() -> Settings:
 
 
 @cache
+def server() -> AssayClient:
+    """The server of this process's settings."""
+    return AssayClient(settings().url, settings().token)
+
+
+@cache
 def scorer() -> Scorer:
-    """The scorer of this process, made from its environment at the first call."""
-    return settings().scorer()
+    """The scorer of this process, made from its environment at the first call.
+
+    Raises SettingsError, TableError, and whatever `trainer.verifiers.build` raises.
+    """
+    chosen = settings()
+    if not chosen.verifier:
+        raise SettingsError('ASSAY_VERIFIER: name the verifier, such as "math"')
+    return Scorer(
+        verifiers=tuple(_built(spec) for spec in _specs(chosen.verifier)),
+        tables=_tables(chosen),
+        detector=build("probe") if chosen.probe else None,
+    )
 
 
 def references_in(value: Any) -> tuple[str, ...]:
@@ -306,6 +307,12 @@ def verdict_from(fields: Mapping[str, Any]) -> Verdict:
 def warn(message: str) -> None:
     """One line for people."""
     sys.stderr.write(f"assay: {message}\n")
+
+
+def _tables(chosen: Settings) -> Tables:
+    if chosen.run:
+        return PulledTables(server(), chosen.run)
+    return TableFile(Path(chosen.table)) if chosen.table else NoTables()
 
 
 def _specs(text: str) -> list[Any]:
