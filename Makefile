@@ -16,12 +16,13 @@ html := find templates -name '*.html'
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fmt-check lint types imports templates migrations deploy \
-	fix loop bench-advantages bench-coverage bench-desk bench-draw bench-evouna bench-ingest \
-	bench-judges bench-queue bench-render bench-train bench-verify screenshots browser sandbox openapi
+.PHONY: help install demo test test-integrations check fmt-check lint types imports templates \
+	migrations deploy fix loop bench-advantages bench-coverage bench-desk bench-draw bench-evouna \
+	bench-ingest bench-judges bench-queue bench-render bench-train bench-verify screenshots \
+	browser sandbox openapi
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Each stamp is the last line of its recipe, so that an install that failed or was stopped has none.
 .venv/pip.stamp:
@@ -51,6 +52,23 @@ test: .venv/dev.stamp browser sandbox ## run the tests
 	$(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 static_checks := fmt-check lint types imports templates migrations deploy
+
+apart := .venv-integrations
+apart_tests := tests/trainer/integrations/apart
+
+# OpenRLHF wants CUDA to be installed: of its wheel one file is read.
+$(apart)/stamp: $(apart_tests)/requirements.txt
+	@echo "Installing verl and others into an environment of their own: 2 GB."
+	$(PYTHON) -m venv --clear $(apart)
+	$(apart)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(apart)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
+		--dest $(apart)/openrlhf openrlhf==0.11.2
+	$(apart)/bin/python -m zipfile -e $(apart)/openrlhf/*.whl $(apart)/openrlhf
+	@touch $@
+
+test-integrations: $(apart)/stamp ## run the tests of trainers that cannot be installed beside ours
+	OPENRLHF_SOURCE=$$(echo $(apart)/openrlhf/*.data/purelib) $(apart)/bin/python -m pytest \
+		-c $(apart_tests)/pytest.ini --confcutdir=tests/trainer/integrations $(apart_tests)
 
 check: $(static_checks) ## everything that must hold: format, lint, types, layers, ..., tests
 	$(MAKE) test

@@ -21,7 +21,7 @@ from trainer.verifiers import Item, Verdict, Verifier, undecided
 # One call judges so long; what is left is undecided, and says so. The time is looked at after
 # every chunk, of which each item may take a verifier's whole timeout.
 SECONDS = 20.0
-CHUNK = 8
+CHUNK = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -273,7 +273,7 @@ QUICK = frozenset(
     }
 )
 QUICK_IN_WHOLE = frozenset({"hybrid", "rubric"})
-LONGEST_TIMEOUT_S = 10.0
+LONGEST_TIMEOUT_S = 5.0
 WAY_OUT = "run it beside the trainer: see trainer/integrations"
 
 

@@ -160,6 +160,13 @@ def test_what_is_no_rollout_is_refused(
     refused(caller.post(f"runs/{run.pk}/rewards", body), 400, "invalid_body", field)
 
 
+@pytest.mark.parametrize("number", ["1" * 5_000, "-1" + "0" * 400, "1e999", "NaN", "1e-999"])
+def test_a_label_is_no_number_that_nobody_can_spell(caller: Caller, run: Run, number: str) -> None:
+    body = query(RIGHT, labels=[f"bare:{number}"])
+    answer = caller.post(f"runs/{run.pk}/rewards", body)
+    assert answer.status_code in {200, 400}, answer.content
+
+
 def test_a_domain_that_no_cell_has_is_refused(caller: Caller, run: Run) -> None:
     path = f"runs/{run.pk}/rewards?domain=a%7Cp1"
     refused(caller.post(path, query(RIGHT)), 400, "invalid_body", "domain")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -45,6 +46,7 @@ from trainer.wire import (
 )
 
 _FLUSH_S = 60.0
+_REGISTER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,10 @@ class AssayReward:
         **columns: Any,
     ) -> list[float | None]:
         """TRL's call, with the rows of this process. Raises SettingsError."""
-        from accelerate.utils import gather_object
-
         if self._trainer is None:
             raise SettingsError(f"give {self.__name__}.callback() to the trainer's callbacks")
+        from accelerate.utils import gather_object
+
         rows = self._rows(self._trainer, prompts, completions, completion_ids, columns)
         groups = _groups(gather_object(rows), self._trainer.group_size)
         scored = [
@@ -178,6 +180,7 @@ class AssayReward:
             config={"trl": _finite(args.to_sanitized_dict())},
         )
         link = RunLink(self._client, run, self._directory, warn=warn)
+        _wait_for_registration(link)
         self._sender = _Sender(link, self._directory, verifiers)
 
     def _refresh(self) -> None:
@@ -403,6 +406,14 @@ class _Sender:
                 " sent again; to start over, name another run and directory"
             )
         self._is_warned = True
+
+
+def _wait_for_registration(link: RunLink) -> None:
+    """So that the first step has the table that is there already; in vain while the server is
+    away."""
+    deadline = monotonic() + _REGISTER_S
+    while link.run_id is None and monotonic() < deadline:
+        sleep(0.02)
 
 
 def _client_of_the_environment() -> AssayClient:

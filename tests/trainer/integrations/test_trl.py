@@ -19,6 +19,9 @@ from review.rollouts.models import Rollout
 from review.runs.models import Run, RunStatus
 from tests import ROOT, builders
 from tests.trainer.test_reward_table import make_entry, make_table
+from trainer.client import AssayClient
+from trainer.integrations.scoring import SettingsError
+from trainer.integrations.trl import AssayReward, Columns
 from trainer.rewards import Cell, raw_reward
 from trainer.rewards import RewardTable as TrainerTable
 
@@ -43,6 +46,7 @@ class Trainings:
             "is_chat": False,
             "pause_at": [],
             "stop_at": 0,
+            "references": "answer",
         }
         return self.tell(json.dumps(said | settings))
 
@@ -182,9 +186,9 @@ def test_trl_is_paid_by_the_table_and_the_server_gets_every_rollout_once(
             values.add(expected)
         # Nobody can judge the last problem.
         assert sum(row["assay_reward"] is None for row in rows) == GROUP
-    # Raw, of both tables, and of several shares of a group.
+    # Raw and of both tables: the share of a group is in the cells, which are the server's.
     assert {None, 0.0, 1.0, 1 / 1024} < values
-    assert len({value for value in values if value and 0.5 < value < 1}) > 2
+    assert len({value for value in values if value and 0.5 < value < 1}) > 1
 
 
 @pytest.mark.slow
@@ -223,3 +227,36 @@ def test_a_table_for_other_verifiers_stops_the_training_before_anything_is_gener
     said = trainings.tell("")
     assert said.startswith("SettingsError: the reward table 1 is for boxed-any@1")
     assert run.rollouts.count() == ROWS
+
+
+@pytest.mark.slow
+def test_a_column_that_is_not_there_is_named(trainings: Trainings) -> None:
+    said = trainings.start("column", NOBODY, "token", steps=1, references="solution")
+    assert said == "SettingsError: the data set has no column 'solution'"
+
+
+def test_a_reward_without_its_callback_is_refused(tmp_path: Path) -> None:
+    """It would pay raw verdicts for ever."""
+    with AssayClient(NOBODY, "token") as client:
+        reward = AssayReward(
+            "boxed-any", run="r", columns=Columns("answer"), directory=tmp_path, client=client
+        )
+        assert reward.__name__ == "assay_reward"
+        with pytest.raises(SettingsError, match="callback"):
+            reward(
+                prompts=["7 + 8"],
+                completions=["15"],
+                completion_ids=[[1]],
+                trainer_state=None,
+                log_extra=print,
+                log_metric=print,
+                answer=["15"],
+            )
+
+
+def test_a_reward_needs_a_verifier_and_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASSAY_URL", raising=False)
+    with pytest.raises(SettingsError, match="verifier"):
+        AssayReward(run="r", columns=Columns("answer"))
+    with pytest.raises(SettingsError, match="ASSAY_URL"):
+        AssayReward("boxed-any", run="r", columns=Columns("answer"))

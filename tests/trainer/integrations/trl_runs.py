@@ -66,7 +66,7 @@ def train(folder: Path, said: dict[str, Any]) -> None:
     reward = AssayReward(
         "contains-reference",
         run=said["run"],
-        columns=Columns(references="answer", domain="kind"),
+        columns=Columns(references=said["references"], domain="kind"),
         directory=folder / said["run"],
         client=AssayClient(said["url"], said["token"]),
         detector=build("probe"),
@@ -103,7 +103,7 @@ def train(folder: Path, said: dict[str, Any]) -> None:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    trl._FLUSH_S = 1.0
+    trl._FLUSH_S = trl._REGISTER_S = 1.0
     sys.stdout = sys.stderr  # the libraries talk
     say("ready")
     for line in sys.stdin:
