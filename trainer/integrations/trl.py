@@ -17,13 +17,11 @@ from itertools import chain
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
-from uuid import uuid4
 
 from trainer.client import AssayClient
 from trainer.integrations.scoring import (
     DEFAULT_DOMAIN,
     Completion,
-    Judged,
     Scorer,
     SettingsError,
     log_fields,
@@ -31,21 +29,12 @@ from trainer.integrations.scoring import (
     text_of,
     warn,
 )
-from trainer.outbox import write_durably
+from trainer.integrations.trl_rollouts import Row, Sender, messages_of
 from trainer.rewards import RewardTable, Scored, TableError
 from trainer.spool import RunLink
 from trainer.verifiers import Item, Verifier, build
-from trainer.wire import (
-    MessagePayload,
-    PromptPayload,
-    RolloutPayload,
-    RunPayload,
-    ToolCallPayload,
-    VerdictPayload,
-    VerifierPayload,
-)
+from trainer.wire import RunPayload, VerifierPayload
 
-_FLUSH_S = 60.0
 _REGISTER_S = 5.0
 
 
@@ -59,16 +48,6 @@ class Columns:
     references: str
     domain: str | None = None
     prompt_uid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A completion that has been judged, and what the server wants to know of it."""
-
-    completion: Completion
-    judged: Judged
-    messages: tuple[MessagePayload, ...]
-    tokens: int
 
 
 class AssayReward:
@@ -108,7 +87,7 @@ class AssayReward:
         self._directory = Path(directory)
         self._client = client or _client_of_the_environment()
         self._trainer: _TrainerFacts | None = None
-        self._sender: _Sender | None = None
+        self._sender: Sender | None = None
 
     def __call__(
         self,
@@ -181,7 +160,7 @@ class AssayReward:
         )
         link = RunLink(self._client, run, self._directory, warn=warn)
         _wait_for_registration(link)
-        self._sender = _Sender(link, self._directory, verifiers)
+        self._sender = Sender(link, self._directory, verifiers)
 
     def _refresh(self) -> None:
         from accelerate.utils import broadcast_object_list
@@ -203,7 +182,7 @@ class AssayReward:
         completions: Sequence[Any],
         completion_ids: Sequence[Sequence[int]],
         columns: Mapping[str, Any],
-    ) -> list[_Row]:
+    ) -> list[Row]:
         asked = [
             self._completion(i, prompt, completion, columns, trainer.is_truncated(ids))
             for i, (prompt, completion, ids) in enumerate(
@@ -211,7 +190,7 @@ class AssayReward:
             )
         ]
         return [
-            _Row(one, judged, _messages(completion), len(ids))
+            Row(one, judged, messages_of(completion), len(ids))
             for one, judged, completion, ids in zip(
                 asked, self._scorer.judge(asked), completions, completion_ids, strict=True
             )
@@ -299,115 +278,6 @@ class _TrainerFacts:
         return bool(ids) and ids[-1] not in self._ends
 
 
-class _Sender:
-    """The main process's way to the server, through the spool.
-
-    A step that has been sent whole by an earlier session (the run goes on from an older
-    checkpoint) is not sent again: its rollouts may have been drawn and labelled.
-    """
-
-    def __init__(self, link: RunLink, directory: Path, verifiers: Sequence[Verifier]) -> None:
-        self.link = link
-        self._verifiers = verifiers
-        self._session = uuid4().hex[:12]
-        self._groups = 0
-        self._prompts: set[str] = set()
-        self._completed_file = directory / "completed_step"
-        self._completed = _number_in(self._completed_file)
-        self._is_warned = False
-
-    def send(
-        self, step: int, groups: Sequence[Sequence[_Row]], scored: Sequence[Sequence[Scored]]
-    ) -> None:
-        """Keep the step's groups in the spool."""
-        if step <= self._completed:
-            self._warn_of_sent_steps()
-            return
-        prompts, rollouts = [], []
-        for group, rewards in zip(groups, scored, strict=True):
-            prompts += self._new_prompt(group[0].completion)
-            uid = f"{step}/{self._session}-{self._groups}"
-            self._groups += 1
-            rollouts += [
-                self._rollout(f"{uid}/{i}", uid, step, row, one)
-                for i, (row, one) in enumerate(zip(group, rewards, strict=True))
-            ]
-        if prompts:
-            self.link.send_prompts(prompts)
-        self.link.send_rollouts(rollouts)
-
-    def complete(self, step: int) -> None:
-        """Every rollout of the steps up to this one is in the spool."""
-        if step > self._completed:
-            self._completed = step
-            # First: said twice it does no harm, but what comes after it for this step is refused.
-            write_durably(self._completed_file, str(step).encode())
-            self.link.complete_step(step)
-
-    def close(self, *, is_finished: bool) -> None:
-        """Wait until all is sent, or leave the rest to the next session."""
-        if is_finished:
-            self.link.finish("finished")
-        if unsent := self.link.close(_FLUSH_S):
-            warn(f"{unsent} batches are not sent yet; they are kept and sent when the run goes on")
-
-    def _new_prompt(self, completion: Completion) -> list[PromptPayload]:
-        uid = completion.prompt or ""
-        if uid in self._prompts:
-            return []
-        self._prompts.add(uid)
-        return [
-            PromptPayload(
-                uid=uid,
-                text=completion.item.problem or " ",
-                references=completion.item.references,
-                domain=completion.domain,
-                source="",
-            )
-        ]
-
-    def _rollout(
-        self, uid: str, group: str, step: int, row: _Row, scored: Scored
-    ) -> RolloutPayload:
-        return RolloutPayload(
-            uid=uid,
-            prompt=row.completion.prompt or "",
-            group=group,
-            step=step,
-            policy=f"step-{step - 1}",
-            messages=row.messages,
-            tokens=row.tokens,
-            truncated=row.completion.truncated,
-            probe=row.judged.probe,
-            reward=scored.reward.value,
-            table_version=scored.table_version,
-            verdicts=tuple(
-                VerdictPayload(
-                    verifier=verifier.name,
-                    version=verifier.version,
-                    outcome=verdict.outcome,
-                    score=verdict.score,
-                    extracted=verdict.extracted,
-                    path=verdict.path,
-                    form=verdict.form,
-                    candidates=verdict.candidates,
-                    seconds=verdict.seconds,
-                    detail=verdict.detail,
-                    record=verdict.record,
-                )
-                for verifier, verdict in zip(self._verifiers, row.judged.verdicts, strict=True)
-            ),
-        )
-
-    def _warn_of_sent_steps(self) -> None:
-        if not self._is_warned:
-            warn(
-                f"the steps up to {self._completed} of this run have been sent before and are not"
-                " sent again; to start over, name another run and directory"
-            )
-        self._is_warned = True
-
-
 def _wait_for_registration(link: RunLink) -> None:
     """So that the first step has the table that is there already; in vain while the server is
     away."""
@@ -423,7 +293,7 @@ def _client_of_the_environment() -> AssayClient:
     return AssayClient(url, token)
 
 
-def _groups(rows: Sequence[_Row], size: int) -> list[Sequence[_Row]]:
+def _groups(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
     """The rows' groups. TRL puts the completions of a prompt side by side, over all processes."""
     groups = [rows[first : first + size] for first in range(0, len(rows), size)]
     if any(len({row.completion.prompt for row in group}) > 1 for group in groups):
@@ -432,31 +302,6 @@ def _groups(rows: Sequence[_Row], size: int) -> list[Sequence[_Row]]:
             " references must not share a uid, and completions must come as GRPOTrainer makes them"
         )
     return groups
-
-
-def _messages(completion: Any) -> tuple[MessagePayload, ...]:
-    if isinstance(completion, str):
-        return (MessagePayload("assistant", completion),)
-    return tuple(
-        MessagePayload(
-            role=message["role"],
-            content=text_of([message]),
-            name=message.get("name") or "",
-            tool_calls=tuple(map(_tool_call, message.get("tool_calls") or ())),
-            call_id=message.get("tool_call_id") or "",
-        )
-        for message in completion
-    )
-
-
-def _tool_call(call: Mapping[str, Any]) -> ToolCallPayload:
-    function = call.get("function", call)
-    arguments = function.get("arguments", "")
-    return ToolCallPayload(
-        name=str(function.get("name", "")),
-        arguments=arguments if isinstance(arguments, str) else json.dumps(arguments),
-        id=str(call.get("id") or ""),
-    )
 
 
 def _digest(problem: str, references: Sequence[str]) -> str:
@@ -471,7 +316,3 @@ def _finite(settings: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
         if not isinstance(value, float) or math.isfinite(value)
     }
-
-
-def _number_in(path: Path) -> int:
-    return int(path.read_bytes()) if path.exists() else -1

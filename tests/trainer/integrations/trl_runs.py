@@ -18,7 +18,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from tests.rollouts.trl_completions import tiny_model, tokenizer
 from trainer.client import AssayClient
-from trainer.integrations import trl
+from trainer.integrations import trl, trl_rollouts
 from trainer.integrations.trl import AssayReward, Columns
 from trainer.verifiers import build
 
@@ -103,7 +103,7 @@ def train(folder: Path, said: dict[str, Any]) -> None:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    trl._FLUSH_S = trl._REGISTER_S = 1.0
+    trl._REGISTER_S = trl_rollouts._FLUSH_S = 1.0
     sys.stdout = sys.stderr  # the libraries talk
     say("ready")
     for line in sys.stdin:
