@@ -369,7 +369,11 @@ class TrainerConfig:
         section = getattr(self, stage.kind)
         given = dataclasses.asdict(section) | stage.settings
         read = read_section(type(section), f"stages[{number + 1}].settings.", given)
-        return self if read == section else dataclasses.replace(self, **{stage.kind: read})
+        if read == section:
+            return self
+        settled = tuple(dataclasses.replace(stage, settings={}) for stage in self.stages)
+        changes: dict[str, Any] = {stage.kind: read, "stages": settled}
+        return dataclasses.replace(self, **changes)
 
     def with_overrides(self, *, seed: int | None = None, reward_source: str | None = None) -> Self:
         run = self.run if seed is None else dataclasses.replace(self.run, seed=seed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from trainer.config import GrpoConfig, RewardConfig
 from trainer.data import Group, Prompt, Rollout
 from trainer.generation import uniforms
-from trainer.rewards import Cell, GroupRollout, RewardTable, cells_of_group, raw_reward
+from trainer.rewards import GroupRollout, RewardTable, Scored, score_group
 from trainer.tasks import Task
 from trainer.verifiers import Item, Outcome, Verdict, Verifier, build
 
@@ -93,7 +93,7 @@ class Judge:
         table: RewardTable | None,
         grpo: GrpoConfig,
     ) -> Group:
-        cells = cells_of_group(
+        scored = score_group(
             [
                 GroupRollout((verdict,), is_truncated, is_hit)
                 for verdict, is_truncated, is_hit in zip(
@@ -102,10 +102,12 @@ class Judge:
             ],
             normaliser=self.verifier.normaliser,
             domain=sampled.prompt.domain,
+            prompt=sampled.prompt.uid,
+            table=table,
         )
-        uids = [f"{sampled.uid}/{i}" for i in range(len(cells))]
+        uids = [f"{sampled.uid}/{i}" for i in range(len(scored))]
         truths = [self.task.is_correct(text, sampled.prompt) for text in sampled.responses]
-        rewards = self._rewards(uids, sampled.prompt, cells, truths, table)
+        rewards = self._rewards(uids, scored, truths)
         if_truncated = {"wrong": 0.0, "filtered": None}
         rollouts = [
             Rollout(
@@ -114,8 +116,8 @@ class Judge:
                 n_tokens=sampled.lengths[i],
                 is_truncated=sampled.is_truncated[i],
                 verdict=verdicts[i],
-                cell=cells[i][0],
-                answer_class=cells[i][1],
+                cell=scored[i].cell,
+                answer_class=scored[i].answer_class,
                 is_correct=truths[i],
                 reward=if_truncated.get(grpo.truncated, rewards[i])
                 if sampled.is_truncated[i]
@@ -128,12 +130,7 @@ class Judge:
         return Group(sampled.uid, sampled.prompt, tuple(rollouts))
 
     def _rewards(
-        self,
-        uids: Sequence[str],
-        prompt: Prompt,
-        cells: Sequence[tuple[Cell, str | None]],
-        truths: Sequence[bool | None],
-        table: RewardTable | None,
+        self, uids: Sequence[str], scored: Sequence[Scored], truths: Sequence[bool | None]
     ) -> list[float | None]:
         """What each rollout of a group earns for being right."""
         match self.config.source:
@@ -143,9 +140,7 @@ class Judge:
                 # By the uid without the run's own part: every run of a seed is paid alike.
                 places = [uid.partition("/")[2] for uid in uids]
                 return [float(_coin(self.seed, place)) for place in places]
-        if table is None:
-            return [raw_reward(cell).value for cell, _ in cells]
-        return [reward.value for reward in table.rewards(cells, prompt=prompt.uid)]
+        return [one.reward.value for one in scored]
 
     def _probe_hits(self, items: Sequence[Item]) -> list[bool]:
         if self.detector is None:

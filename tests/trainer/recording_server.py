@@ -37,6 +37,7 @@ class RecordingServer:
         self.failures: deque[Failure] = deque()
         self.answers: dict[str, Answer] = {}  # by "METHOD path", before the built-in ones
         self.table: dict[str, Any] | None = None
+        self.signal = "ok"
         self.port = 0
         self._http: _Server | None = None
 
@@ -83,6 +84,8 @@ class RecordingServer:
                 return Answer(200, {"received": len(request.body[kind])})
             case ["runs", "r-1", "reward-table"]:
                 return self._table_answer(request)
+            case ["runs", "r-1", "signal"]:
+                return Answer(200, {"state": self.signal, "reasons": self.reasons, "at": None})
         return Answer(404, {"error": {"code": "not_found", "message": path, "fields": {}}})
 
     def _table_answer(self, request: Request) -> Answer:
@@ -93,6 +96,12 @@ class RecordingServer:
         if request.headers.get("if-none-match") == etag:
             return Answer(304, headers={"ETag": etag})
         return Answer(200, self.table, {"ETag": etag})
+
+    @property
+    def reasons(self) -> list[dict[str, str]]:
+        words = "reward and accuracy have parted"
+        alarm = {"code": "gap", "state": self.signal, "text": words}
+        return [] if self.signal == "ok" else [alarm]
 
 
 class _Server(ThreadingHTTPServer):

@@ -46,10 +46,10 @@ def score_group(
     Raises CellError (a rollout without verdicts) and UnknownNormaliserError.
     """
     cells = cells_of_group(rollouts, normaliser=normaliser, domain=domain)
-    rewards = [
-        raw_reward(cell) if table is None else table.reward(cell, prompt=prompt, answer_class=name)
-        for cell, name in cells
-    ]
+    if table is None:
+        rewards = [raw_reward(cell) for cell, _ in cells]
+    else:
+        rewards = table.rewards(cells, prompt=prompt)
     substitute = 0.0 if table is None else table.value_if_no_abstain
     return [
         Scored(

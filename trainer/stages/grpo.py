@@ -47,8 +47,8 @@ from trainer.verifiers import Outcome
 
 # N = rows (completions), T = tokens of a completion
 
-# After so many steps in which no verifier could decide anything, it is dead.
-_UNDECIDED_STEPS = 3
+# A verifier that decides no more than a tenth, for so many steps, is dead.
+_UNDECIDED_SHARE, _UNDECIDED_STEPS = 0.9, 3
 _BETAS = (0.9, 0.99)
 
 
@@ -278,13 +278,13 @@ class GrpoStage:
         return batch, [value for _, _, values in everyone for value in values]
 
     def _check_verifier(self, batch: Batch) -> None:
-        outcomes = {rollout.verdict.outcome for rollout in batch.rollouts()}
-        is_undecided = outcomes == {Outcome.UNDECIDED}
-        self._undecided_steps = self._undecided_steps + 1 if is_undecided else 0
+        undecided = [r for r in batch.rollouts() if r.verdict.outcome is Outcome.UNDECIDED]
+        is_dead = len(undecided) >= _UNDECIDED_SHARE * len(batch.rollouts())
+        self._undecided_steps = self._undecided_steps + 1 if is_dead else 0
         if self._undecided_steps == _UNDECIDED_STEPS:
-            reason = batch.rollouts()[0].verdict.detail or "it says no more"
+            reason = undecided[0].verdict.detail or "it does not say why"
             raise TrainingError(
-                f"step {batch.step}: {self.config.reward.verifier} has decided nothing for"
+                f"step {batch.step}: {self.config.reward.verifier} has decided next to nothing for"
                 f" {_UNDECIDED_STEPS} steps ({reason}); mend it and go on with --resume"
             )
 

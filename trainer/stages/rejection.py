@@ -85,7 +85,9 @@ class RejectionStage:
 
     def _examples(self, batch: Batch) -> list[Example]:
         """Accepted, whole completions that the table (or the verdict) pays more than a half."""
-        tokenizer, rng = self.run.tokenizer, random.Random(seed_of(self.run.uid, "kept"))  # noqa: S311
+        tokenizer = self.run.tokenizer
+        seed = seed_of(self.run.config.run.seed, batch.step, "kept")
+        rng = random.Random(seed)  # noqa: S311 - no secret
         examples: list[Example] = []
         for group in batch.groups:
             good = sorted(
