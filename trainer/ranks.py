@@ -101,7 +101,6 @@ class Ranks:
     def close(self) -> None:
         if self._accelerator is not None:
             self._accelerator.end_training()
-            distributed.destroy_process_group()
 
     def model_state(self, module: Module) -> dict[str, Any]:
         """The whole state on the CPU, for the first process to write."""
