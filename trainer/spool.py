@@ -111,6 +111,11 @@ class RunLink:
         return len(self._outbox)
 
     @property
+    def is_away(self) -> bool:
+        """Whether the server did not answer when something was last sent."""
+        return self._is_away
+
+    @property
     def refused(self) -> int:
         """Batches that the server has refused to this link; they lie in refused/."""
         return self._refused

@@ -34,7 +34,8 @@ from trainer.tokenizers import Tokenizer
 from trainer.verifiers import ParameterError
 
 MODEL_FOLDER = "model"
-_FLUSH_S = 60.0
+# How long a run that ends waits for its last batches to be sent.
+_FLUSH_S, _AWAY_FLUSH_S = 60.0, 5.0
 _STAGES: dict[str, Any] = {
     "cold_start": ColdStartStage,
     "grpo": GrpoStage,
@@ -290,6 +291,6 @@ def _warn(message: str) -> None:
 
 
 def _flush(link: RunLink) -> None:
-    unsent = link.close(_FLUSH_S)
+    unsent = link.close(_AWAY_FLUSH_S if link.is_away else _FLUSH_S)
     if unsent:
         _warn(f"{unsent} batches are not sent yet; they are kept and sent when the run goes on")

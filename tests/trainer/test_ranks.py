@@ -102,9 +102,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path, alone: Path) -> Non
 
 
 @pytest.mark.slow
-def test_weights_spread_over_two_processes_train_as_whole_ones(
-    tmp_path: Path, alone: Path
-) -> None:
+def test_weights_spread_over_two_processes_train_as_whole_ones(tmp_path: Path, alone: Path) -> None:
     settings = tmp_path / "fsdp.yaml"
     settings.write_text(SHARDED)
     launcher = ("-m", "accelerate.commands.launch", "--config_file", str(settings))
