@@ -61,7 +61,8 @@ def compare_verifiers(
 ) -> dict[Estimand, Difference] | None:
     """The first minus the second on the same labels: any two correctness verifiers of the run.
 
-    None until both have judged every rollout of the audited windows.
+    None until both have judged every rollout of the audited windows, but for those that were purged
+    before: of them nothing is compared.
     """
     audited = audited_windows(run, windows_for_run(run))
     pair = pair_of(run, audited, first, second) if audited else None
@@ -71,8 +72,8 @@ def compare_verifiers(
         estimand: compare(
             pair.windows,
             estimand=estimand,
-            first=Side(accepted=pair.first),
-            second=Side(accepted=pair.second),
+            first=Side(accepted=pair.first, slices=pair.slices),
+            second=Side(accepted=pair.second, slices=pair.slices),
         )
         for estimand in COMPARED
     }

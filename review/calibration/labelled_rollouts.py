@@ -17,11 +17,11 @@ from review.verifiers.queries import correctness_verifiers_of, outcomes_of
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A rollout, what counts of its labels, and what the verifier says (None: nothing)."""
+    """A rollout, what counts of its labels, and what the verifier says."""
 
     rollout_id: int
     final: FinalAnswer
-    outcome: Outcome | None
+    outcome: Outcome
 
     @property
     def is_correct(self) -> bool:
@@ -72,4 +72,4 @@ def _labelled(run: Run, verifier: VerifierVersion, conditions: Conditions) -> Se
     }
     inside = rollouts_inside(run, known, conditions) if conditions else set(known)
     said = outcomes_of(verifier, inside)
-    return [Labelled(pk, known[pk], said.get(pk)) for pk in sorted(inside)]
+    return [Labelled(pk, known[pk], said[pk]) for pk in sorted(said)]

@@ -68,6 +68,8 @@ class Estimate(models.Model):
     worst_low = models.FloatField(null=True)
     worst_high = models.FloatField(null=True)
     unanswered_share = models.FloatField(default=0.0)
+    # Rollouts that it says nothing of: purged before the verifier judged them.
+    left_out = models.PositiveBigIntegerField(default=0)
     se = models.FloatField(null=True)
     method = models.CharField(max_length=60)
     labels = models.PositiveIntegerField()

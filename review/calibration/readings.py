@@ -1,6 +1,6 @@
 """Whose verdicts on which rollouts: the windows of a run as an estimate reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,11 @@ from review.stats.refine import refine
 from review.stats.windows import Window
 from review.verifiers.models import Outcome, VerifierVersion
 from review.verifiers.queries import (
-    both_passed_counts,
     correctness_verifiers_of,
     late_verdict_counts,
+    lost_to,
     outcomes_of,
+    pair_counts,
 )
 
 
@@ -26,7 +27,8 @@ from review.verifiers.queries import (
 class Reading:
     """Windows, the share of each of their cells in a slice, and the cells that a verifier accepts.
 
-    judged: of the windows' rollouts, how many the verifier has judged. An estimate needs all.
+    rollouts: how many of the windows' the verifier can judge; judged: how many it has. An estimate
+    needs all. left_out: the others, purged before it came; the slice is without them.
     """
 
     windows: list[Window]
@@ -34,6 +36,7 @@ class Reading:
     accepted: list[BoolArray]
     rollouts: int
     judged: int
+    left_out: int = 0
 
     @property
     def is_judged(self) -> bool:
@@ -101,9 +104,13 @@ def both_slices(
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Windows whose cells neither of two verifiers cuts through, and which of them each accepts."""
+    """Windows whose cells neither of two verifiers cuts through, and which of them each accepts.
+
+    slices: the cells of what both have judged.
+    """
 
     windows: list[Window]
+    slices: list[FloatArray]
     first: list[BoolArray]
     second: list[BoolArray]
 
@@ -111,23 +118,18 @@ class Pair:
 def pair_of(
     run: Run, audited: Sequence[AuditedWindow], first: VerifierVersion, second: VerifierVersion
 ) -> Pair | None:
-    """Any two verifiers on the same windows; None until both have judged all of their rollouts."""
+    """Any two verifiers on the same windows; None until both have judged all that they can."""
     one, other = (reading_of(run, audited, verifier=each) for each in (first, second))
     if not one.is_judged or not other.is_judged:
         return None
     own = correctness_verifiers_of(run)
     if first in own:
-        return Pair(other.windows, _as_often(one.accepted, other.accepted), other.accepted)
+        accepted = _as_often(one.accepted, other.accepted)
+        return Pair(other.windows, other.slices, accepted, other.accepted)
     if second in own:
-        return Pair(one.windows, one.accepted, _as_often(other.accepted, one.accepted))
-    windows: list[Window] = []
-    accepted: list[BoolArray] = []
-    for part, window in zip(audited, one.windows, strict=True):
-        counts, passed = _passed_by_second(run, part, first, second)
-        refined, accepted_M = _refined(part, window, counts, passed)
-        windows.append(refined)
-        accepted.append(accepted_M)
-    return Pair(windows, _as_often(one.accepted, accepted), accepted)
+        accepted = _as_often(other.accepted, one.accepted)
+        return Pair(one.windows, one.slices, one.accepted, accepted)
+    return _pair_of_late(run, audited, first, second)
 
 
 def _as_often(accepted: Sequence[BoolArray], as_these: Sequence[BoolArray]) -> list[BoolArray]:
@@ -135,17 +137,36 @@ def _as_often(accepted: Sequence[BoolArray], as_these: Sequence[BoolArray]) -> l
     return [np.tile(a, len(b) // len(a)) for a, b in zip(accepted, as_these, strict=True)]
 
 
-def _passed_by_second(
-    run: Run, part: AuditedWindow, first: VerifierVersion, second: VerifierVersion
-) -> tuple[IntArray, set[int]]:
-    """What the second passes: per cell that the first passes, then per cell that it does not; and
-    which of the window's items."""
-    steps = part.source.first_step, part.source.last_step
-    both_M = part.cells.array(both_passed_counts(run, first, second, *steps))
-    passed_M = _passes(part.cells, late_verdict_counts(run, second, *steps))
-    said = outcomes_of(second, part.rollouts)
-    passed = {rollout for rollout, outcome in said.items() if outcome == Outcome.PASS}
-    return np.concatenate([both_M, passed_M - both_M]), passed
+def _pair_of_late(
+    run: Run, audited: Sequence[AuditedWindow], first: VerifierVersion, second: VerifierVersion
+) -> Pair:
+    """Two later verifiers: every cell is split by what both have judged, then by each of them."""
+    pair = Pair([], [], [], [])
+    for part in audited:
+        counts = pair_counts(run, first, second, part.source.first_step, part.source.last_step)
+        both_M, first_M, second_M, neither_M = (
+            part.cells.array(of_cells)
+            for of_cells in (counts.both, counts.first, counts.second, counts.neither)
+        )
+        said, other = (outcomes_of(verifier, part.rollouts) for verifier in (first, second))
+        judged_M = both_M + first_M + second_M + neither_M
+        window, is_judged_M = _refined(part, part.window, judged_M, said.keys() & other.keys())
+        # Of what not both have judged nothing counts: as if neither passed it.
+        none_M = np.zeros_like(judged_M)
+        passed_M = np.concatenate([both_M + first_M, none_M])
+        window, first_accepts_M = _refined(part, window, passed_M, _passed_of(said, other))
+        passed_M = np.concatenate([both_M, none_M, second_M, none_M])
+        window, second_accepts_M = _refined(part, window, passed_M, _passed_of(other, said))
+        pair.windows.append(window)
+        pair.slices.append(np.tile(is_judged_M, 4).astype(float))
+        pair.first.append(np.tile(first_accepts_M, 2))
+        pair.second.append(second_accepts_M)
+    return pair
+
+
+def _passed_of(said: Mapping[int, Outcome], other: Collection[int]) -> set[int]:
+    """What it passes, of the rollouts of which the other one says something too."""
+    return {pk for pk, outcome in said.items() if outcome == Outcome.PASS and pk in other}
 
 
 def _sliced(
@@ -180,42 +201,61 @@ def _seen_later(
     verifier: VerifierVersion,
     conditions: Conditions,
 ) -> Reading:
+    """What the verifier can never judge is cut off first: of that nothing is estimated."""
     windows: list[Window] = []
     slices: list[FloatArray] = []
     accepted: list[BoolArray] = []
-    judged = 0
+    judged = left_out = 0
     for part, (window, inside_M) in zip(audited, parts, strict=True):
         said = outcomes_of(verifier, part.rollouts)
         passed = {rollout for rollout, outcome in said.items() if outcome == Outcome.PASS}
-        counts, n = _passed(run, cells, part, verifier, conditions)
-        refined, accepted_M = _refined(part, window, counts, passed)
+        passed_M, judged_M = _judged(run, cells, part, verifier, conditions)
+        lost = _lost(run, part, verifier, int(judged_M.sum()))
+        if lost:
+            window, is_judged_M = _refined(part, window, judged_M, set(said))
+            passed_M = np.concatenate([passed_M, np.zeros_like(passed_M)])
+            inside_M = np.tile(inside_M, 2) * is_judged_M
+        refined, accepted_M = _refined(part, window, passed_M, passed)
         windows.append(refined)
         slices.append(np.tile(inside_M, 2))
         accepted.append(accepted_M)
-        judged += n
-    return Reading(windows, slices, accepted, _rollouts(audited), judged)
+        judged += int(judged_M.sum())
+        left_out += lost
+    return Reading(windows, slices, accepted, _rollouts(audited) - left_out, judged, left_out)
 
 
-def _passed(
+def _lost(run: Run, part: AuditedWindow, verifier: VerifierVersion, judged: int) -> int:
+    """How many of the window's rollouts the verifier can never judge."""
+    if judged == part.window.count_M.sum():
+        return 0
+    steps = part.source.first_step, part.source.last_step
+    return lost_to(verifier, run.rollouts.filter(step__range=steps)).count()
+
+
+def _judged(
     run: Run,
     cells: RunCells,
     part: AuditedWindow,
     verifier: VerifierVersion,
     conditions: Conditions,
-) -> tuple[IntArray, int]:
-    """Rollouts per cell (inside the slice, then outside, where it cuts cells) that passed.
-
-    And how many were judged at all.
-    """
+) -> tuple[IntArray, IntArray]:
+    """Rollouts per cell that passed and that were judged at all: inside the slice, then outside,
+    where it cuts cells."""
     steps = part.source.first_step, part.source.last_step
-    everywhere = late_verdict_counts(run, verifier, *steps)
-    judged = sum(sum(counts.values()) for counts in everywhere.values())
-    passed_M = _passes(cells, everywhere)
+    passed_M, judged_M = _counted(cells, late_verdict_counts(run, verifier, *steps))
     if not has_row_conditions(conditions):
-        return passed_M, judged
-    inside_M = _passes(cells, late_verdict_counts(run, verifier, *steps, conditions))
-    return np.concatenate([inside_M, passed_M - inside_M]), judged
+        return passed_M, judged_M
+    inside = late_verdict_counts(run, verifier, *steps, conditions)
+    passed_inside_M, judged_inside_M = _counted(cells, inside)
+    return (
+        np.concatenate([passed_inside_M, passed_M - passed_inside_M]),
+        np.concatenate([judged_inside_M, judged_M - judged_inside_M]),
+    )
 
 
-def _passes(cells: RunCells, counts: dict[int, dict[Outcome, int]]) -> IntArray:
-    return cells.array({cell: said.get(Outcome.PASS, 0) for cell, said in counts.items()})
+def _counted(
+    cells: RunCells, counts: Mapping[int, Mapping[Outcome, int]]
+) -> tuple[IntArray, IntArray]:
+    passed = {cell: said.get(Outcome.PASS, 0) for cell, said in counts.items()}
+    judged = {cell: sum(said.values()) for cell, said in counts.items()}
+    return cells.array(passed), cells.array(judged)

@@ -12,7 +12,9 @@ from typing import Any
 
 from django.db.models import F, Func, JSONField, Value
 
+from review.rollouts.models import Rollout
 from review.verifiers.models import Outcome, Verdict, VerifierVersion
+from review.verifiers.queries import lost_to
 
 # Of a verifier with more, as where each prompt has criteria of its own, those judged most often.
 MOST_CRITERIA, MOST_NAME = 32, 300
@@ -23,7 +25,8 @@ HARMLESS_NAME = re.compile(r"[a-z0-9-]{1,24}")
 @dataclass(frozen=True, slots=True)
 class CriterionVerdicts:
     """A verifier's verdicts on criteria. by_rollout: outcome by name; None: it went with the
-    rollout's texts. share: of the rollouts that were asked for, how many it has judged."""
+    rollout's texts, or they went before it came. share: of the rollouts that were asked for, how
+    many it has judged or never can."""
 
     by_rollout: Mapping[int, Mapping[str, str] | None]
     names: tuple[str, ...]
@@ -51,6 +54,8 @@ def criterion_verdicts(
         said = _outcomes(names or [], outcomes or [])
         seen.update(said)
         by_rollout[rollout] = said if said or purged_at is None else None
+    gone = lost_to(verifier, Rollout.objects.filter(pk__in=rollout_ids))
+    by_rollout |= dict.fromkeys(gone.values_list("pk", flat=True))
     return CriterionVerdicts(
         by_rollout=by_rollout,
         names=tuple(name for name, _ in seen.most_common(MOST_CRITERIA)),

@@ -1,6 +1,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, Exists, F, OuterRef, Prefetch, QuerySet, Sum
@@ -96,17 +97,38 @@ def _verdict_totals(
     return verdicts.values_list("rollout__cell", "outcome").annotate(total=Count("pk"))
 
 
-def both_passed_counts(
-    run: Run, first: VerifierVersion, second: VerifierVersion, first_step: int, last_step: int
-) -> dict[int, int]:
-    """By cell the rollouts of the steps, both included, that both verifiers pass.
+def lost_to(verifier: VerifierVersion, rollouts: QuerySet[Rollout]) -> QuerySet[Rollout]:
+    """Of the rollouts those that it will never judge: their texts were gone before it came."""
+    judged = Verdict.objects.filter(rollout=OuterRef("pk"), verifier=verifier)
+    return rollouts.filter(~Exists(judged), purged_at__isnull=False)
 
-    Counted verdict by verdict: of two late verifiers together no counts are kept.
-    """
-    rows = verdict_pairs(run, first, second).filter(
-        rollout__step__range=(first_step, last_step), outcome=Outcome.PASS, other=Outcome.PASS
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """By cell the rollouts that two verifiers have judged, by which of them passes."""
+
+    both: dict[int, int]
+    first: dict[int, int]
+    second: dict[int, int]
+    neither: dict[int, int]
+
+
+def pair_counts(
+    run: Run, first: VerifierVersion, second: VerifierVersion, first_step: int, last_step: int
+) -> PairCounts:
+    """Of the steps, both included. Counted verdict by verdict: of two late verifiers together no
+    counts are kept."""
+    rows = verdict_pairs(run, first, second).filter(rollout__step__range=(first_step, last_step))
+    counts: dict[tuple[bool, bool], Counter[int]] = defaultdict(Counter)
+    grouped = rows.values_list("rollout__cell", "outcome", "other").annotate(total=Count("pk"))
+    for cell, outcome, other, total in grouped:
+        counts[outcome == Outcome.PASS, other == Outcome.PASS][cell] += total
+    return PairCounts(
+        both=counts[True, True],
+        first=counts[True, False],
+        second=counts[False, True],
+        neither=counts[False, False],
     )
-    return dict(rows.values_list("rollout__cell").annotate(total=Count("pk")))
 
 
 def verdict_pairs(run: Run, first: VerifierVersion, second: VerifierVersion) -> QuerySet[Any, Any]:

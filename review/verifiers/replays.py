@@ -27,6 +27,7 @@ from review.verifiers.models import (
     Verdict,
     VerifierVersion,
 )
+from review.verifiers.queries import lost_to
 from review.verifiers.services import add_verdicts
 
 # One that stands still for so long may have lost its worker.
@@ -102,8 +103,7 @@ def begin_replay(*, replay: Replay, actor: object) -> Replay:
     replay = lock_replay(replay, ReplayState.WAITING)
     replay.until = run.rollouts.aggregate(newest=Max("pk"))["newest"] or 0
     replay.rollouts = unjudged(run, replay.verifier).count()
-    judged = Verdict.objects.filter(rollout=OuterRef("pk"), verifier=replay.verifier)
-    replay.purged = run.rollouts.filter(~Exists(judged), purged_at__isnull=False).count()
+    replay.purged = lost_to(replay.verifier, run.rollouts.all()).count()
     replay.state, replay.advanced_at = ReplayState.RUNNING, timezone.now()
     replay.save(update_fields=["until", "rollouts", "purged", "state", "advanced_at"])
     record_event(actor=actor, action="replay started", subject=replay, rollouts=replay.rollouts)

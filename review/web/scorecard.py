@@ -120,6 +120,7 @@ def _shown(row: Row, run: Run, primary: str, rollouts: int) -> dict[str, object]
         "part": part,
         "words": describe(first.slice.conditions) if first.slice else None,
         "labels": max(estimate.labels for estimate in row.estimates.values()),
+        "left_out": first.left_out,
         "cells": [_cell(run, row.estimates.get(estimand), rollouts) for estimand in SCORED],
     }
 

@@ -75,7 +75,7 @@ def judge_by_criteria(
                 record={"criteria": [{"name": name, "outcome": SAID[text_of(rollout)]}]},
             ),
         )
-        for rollout in run.rollouts.order_by("pk")[:until]
+        for rollout in run.rollouts.filter(purged_at=None).order_by("pk")[:until]
     ]
     ingest.store_verdicts(run=run, channel="correctness", verdicts=said)
     return VerifierVersion.objects.get(project=run.project, name="rubric")

@@ -19,7 +19,9 @@ from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
 from review.rollouts.services import create_slice
 from review.runs.models import Run
+from review.verifiers.services import purge_rollouts
 from tests import builders
+from tests.calibration.test_purged import judge_the_rest
 from tests.calibration.test_scorecard import judge_all
 from tests.verifiers import toys
 from tests.web.rules import signed_in
@@ -119,6 +121,19 @@ def test_another_verifier_is_held_against_the_one_that_gives_the_reward(
     page = signed_in(ada).get(url).content.decode()
     assert "boxed-any@2" in page
     assert re.search(r"<strong>\+\d+\.\d</strong><span class=\"under\">\+\d+\.\d to", page)
+
+
+def test_what_was_purged_before_a_verifier_came_is_said_beside_its_labels(
+    scored: Run, ada: User
+) -> None:
+    uids = list(scored.rollouts.order_by("pk").values_list("uid", flat=True)[:3])
+    purge_rollouts(run=scored, uids=uids, actor="ada")
+    judge_the_rest(scored, "2", builders.RESPONSES[:1])
+    refresh_run(run=scored)
+    page = signed_in(ada).get(reverse("web:scorecard", args=[scored.pk])).content.decode()
+    assert "later-correctness@2" in page
+    assert "without 3 purged" in page
+    assert page.count("purged") == 2  # on every rollout, and on the slice
 
 
 def test_what_steps_say_is_shown_once_they_are_labelled(

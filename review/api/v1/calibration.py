@@ -65,6 +65,7 @@ class EstimateOut(msgspec.Struct):
     worst_low: float | None
     worst_high: float | None
     unanswered_share: float
+    left_out: Annotated[int, Meta(description="rollouts purged before the verifier judged them")]
 
 
 class EstimateListOut(msgspec.Struct):
@@ -215,6 +216,7 @@ def _estimate_out(row: Estimate, primary: str) -> EstimateOut:
         worst_low=row.worst_low,
         worst_high=row.worst_high,
         unanswered_share=row.unanswered_share,
+        left_out=row.left_out,
     )
 
 

@@ -159,6 +159,7 @@ def store_estimates(
     unanswered: float | None,
     label_set: str,
     targets: Mapping[str, float],
+    left_out: int = 0,
     **scope: Any,
 ) -> list[Estimate]:
     """One row per estimand; scope: window, verifier, slice or policy that they are of."""
@@ -179,6 +180,7 @@ def store_estimates(
             **_monitor(result, targets.get(estimand.value)),
             **_worst(worst.get(estimand)),
             unanswered_share=unanswered or 0.0,
+            left_out=left_out,
             **scope,
         )
         for estimand, result in results.items()

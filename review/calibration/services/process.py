@@ -1,7 +1,8 @@
 """Estimates about the steps: right answers by wrong steps, and process verifiers."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from django.db import transaction
@@ -15,15 +16,18 @@ from review.calibration.queries import (
 )
 from review.calibration.services.estimates import lock_estimates, store_estimates
 from review.labeling.models import Question
+from review.rollouts.models import Rollout
 from review.runs.models import Run
 from review.sampling.queries import windows_for_run
 from review.stats.cells import FloatArray, IntArray
 from review.stats.estimators import Estimate, undefined
 from review.stats.process import Claims, ProcessEstimand, earliest_error, wrong_process
+from review.stats.windows import Items
 from review.verifiers.models import VerifierVersion
 from review.verifiers.queries import (
     claimed_steps,
     late_process_verifiers,
+    lost_to,
     outcomes_of,
     process_verifiers_of,
 )
@@ -47,25 +51,52 @@ def refresh_process(*, run: Run) -> None:
         store_estimates(run, {WRONG: result}, {}, unanswered=None, label_set=digest, targets={})
     own = process_verifiers_of(run)
     for verifier in [*own, *late_process_verifiers(run)]:
-        judged = 1.0 if verifier in own else _share_judged(verifier, audited)
+        lost = set() if verifier in own else _lost(verifier, audited)
+        judged = 1.0 if verifier in own else _share_judged(verifier, audited, lost)
         # A later verifier's estimates change with its verdicts too.
-        basis = digest if verifier in own else _with_verdicts(digest, judged)
+        basis = digest if verifier in own else _with_verdicts(digest, judged, len(lost))
         if not is_newest(run, ProcessEstimand.PROCESS_F1, basis, verifier=verifier):
             missing = f"it has judged {100 * judged:.0f} % of the windows' sampled rollouts"
             reason = unasked or (missing if judged < 1 else "")
-            found = _earliest_error(verifier, audited, reason)
+            found = _earliest_error(verifier, [_unasked_of(part, lost) for part in audited], reason)
             store_estimates(
                 run, found, {}, unanswered=None, label_set=basis, targets={}, verifier=verifier
             )
 
 
-def _share_judged(verifier: VerifierVersion, audited: Sequence[AuditedWindow]) -> float:
+def _lost(verifier: VerifierVersion, audited: Sequence[AuditedWindow]) -> set[int]:
+    """The sampled rollouts that it can never judge: purged before it came."""
     sampled = {rollout for part in audited for rollout in part.rollouts}
+    gone = lost_to(verifier, Rollout.objects.filter(pk__in=sampled))
+    return set(gone.values_list("pk", flat=True))
+
+
+def _share_judged(
+    verifier: VerifierVersion, audited: Sequence[AuditedWindow], lost: Collection[int]
+) -> float:
+    """Of the sampled rollouts that it can judge."""
+    sampled = {rollout for part in audited for rollout in part.rollouts}.difference(lost)
     return len(outcomes_of(verifier, sampled)) / max(len(sampled), 1)
 
 
-def _with_verdicts(digest: str, judged: float) -> str:
-    return hashlib.sha256(f"{digest} {judged}".encode()).hexdigest()
+def _unasked_of(part: AuditedWindow, lost: Collection[int]) -> AuditedWindow:
+    """The window as if nobody had judged the steps of these rollouts: nonresponse, not a miss."""
+    if not lost:
+        return part
+
+    def silent(items: Items, rollouts: IntArray) -> Items:
+        return replace(items, step_I=np.where(np.isin(rollouts, [*lost]), np.nan, items.step_I))
+
+    waves = tuple(
+        replace(wave, items=silent(wave.items, rollouts))
+        for wave, rollouts in zip(part.window.waves, part.wave_rollouts, strict=True)
+    )
+    purposive = silent(part.window.purposive, part.purposive_rollouts)
+    return replace(part, window=replace(part.window, waves=waves, purposive=purposive))
+
+
+def _with_verdicts(digest: str, judged: float, lost: int) -> str:
+    return hashlib.sha256(f"{digest} {judged} {lost}".encode()).hexdigest()
 
 
 def _earliest_error(

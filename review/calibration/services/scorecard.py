@@ -69,7 +69,8 @@ def refresh_scorecard(*, run: Run) -> None:
 
 
 def _with_verdicts(digest: str, reading: Reading) -> str:
-    return hashlib.sha256(f"{digest} {reading.judged}".encode()).hexdigest()
+    read = f"{digest} {reading.judged} {reading.left_out}"
+    return hashlib.sha256(read.encode()).hexdigest()
 
 
 def _scopes(run: Run) -> Iterator[tuple[dict[str, Any], Conditions]]:
@@ -108,5 +109,12 @@ def _store(
     worst = worst_case_bounds(reading.windows, slices=reading.slices, accepted=reading.accepted)
     unanswered = unanswered_share(reading.windows).share
     store_estimates(
-        run, results, worst, unanswered=unanswered, label_set=digest, targets={}, **scope
+        run,
+        results,
+        worst,
+        unanswered=unanswered,
+        left_out=reading.left_out,
+        label_set=digest,
+        targets={},
+        **scope,
     )
