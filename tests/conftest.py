@@ -7,12 +7,19 @@ import pytest
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from review.accounts.models import Project, Role, User
 from tests import ROOT, builders
+
+# The first text that is drawn in a fresh checkout waits for a table of Unicode, for longer than
+# the check allows on a busy machine: it measures that, and not the test.
+hypothesis_settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)
