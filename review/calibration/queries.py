@@ -23,6 +23,7 @@ from review.sampling.models import Draw, Pick, Wave, WaveCell, Window
 from review.sampling.queries import RunCells, cells_of, closed_waves, frame_counts
 from review.stats import windows as stats
 from review.stats.cells import IntArray
+from review.verifiers.models import VerifierVersion
 
 CORRECT: Mapping[str, float] = {
     Answer.CORRECT: 1.0,
@@ -315,6 +316,12 @@ def criteria_scorecard(run: Run) -> list[Estimate]:
     )
     # A criterion that nobody asks for and no verdict names any more has no newer row.
     return [row for row in newest if row.label_set == latest[row.verifier_id]]
+
+
+def basis_of_criteria(run: Run, verifier: VerifierVersion) -> str | None:
+    """What the latest estimates of the verifier's criteria rest on; None: there are none."""
+    rows = Estimate.objects.filter(run=run, verifier=verifier).exclude(criterion="")
+    return rows.order_by("-pk").values_list("label_set", flat=True).first()
 
 
 def sensitivity(run: Run) -> dict[str, Estimate]:

@@ -162,6 +162,12 @@ def test_steps_of_a_purged_rollout_are_no_miss(project: Project, ben: User) -> N
         )
     audit.advance_window(window=rule.windows.get())
     purge(run, RIGHT, 8)
-    rows = found(run, judge_the_rest(run, "2", SAID, channel="process"))
+    later = judge_the_rest(run, "2", SAID, channel="process")
+    rows = found(run, later)
     assert rows[Estimand.FAULTLESS_PASSED].point == pytest.approx(1)
     assert rows[Estimand.FAULTLESS_PASSED].labels == 72
+    # Nor of one that was purged after it was judged: what it said went with the texts.
+    purge(run, ODD, 8)
+    rows = found(run, later)
+    assert rows[Estimand.FAULTLESS_PASSED].point == pytest.approx(1)
+    assert rows[Estimand.FAULTLESS_PASSED].labels == 64

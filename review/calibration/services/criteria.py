@@ -1,13 +1,19 @@
 """Estimates about each criterion of a rubric, where verifier and reviewers speak of the same."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from django.db import transaction
 
-from review.calibration.queries import AuditedWindow, audited_windows, is_newest, label_set
+from review.calibration.queries import (
+    AuditedWindow,
+    audited_windows,
+    basis_of_criteria,
+    label_set,
+)
 from review.calibration.services.estimates import lock_estimates, store_estimates
+from review.rollouts.models import Rollout
 from review.runs.models import Run
 from review.sampling.queries import windows_for_run
 from review.stats.cells import IntArray
@@ -23,7 +29,12 @@ from review.stats.estimators import Estimate, undefined
 from review.stats.nonresponse import unanswered_share
 from review.verifiers.criteria import CriterionVerdicts, criterion_verdicts
 from review.verifiers.models import Outcome, VerifierVersion
-from review.verifiers.queries import correctness_verifiers_of, late_verifiers
+from review.verifiers.queries import (
+    correctness_verifiers_of,
+    late_verifiers,
+    lost_to,
+    outcomes_of,
+)
 
 LEVEL = 0.95
 SAID: Mapping[str, Said] = {
@@ -47,9 +58,9 @@ def refresh_criteria(*, run: Run) -> None:
     audited = audited_windows(run, windows_for_run(run))
     sampled = {rollout for part in audited for rollout in part.rollouts}
     for verifier in [*correctness_verifiers_of(run), *late_verifiers(run)]:
-        verdicts = criterion_verdicts(verifier, sampled)
-        if verdicts.names:
-            _refresh(run, verifier, audited, verdicts)
+        basis = _basis(audited, verifier, sampled)
+        if basis_of_criteria(run, verifier) != basis:
+            _refresh(run, verifier, audited, criterion_verdicts(verifier, sampled), basis)
 
 
 def _refresh(
@@ -57,24 +68,24 @@ def _refresh(
     verifier: VerifierVersion,
     audited: Sequence[AuditedWindow],
     verdicts: CriterionVerdicts,
+    basis: str,
 ) -> None:
-    basis = _basis(audited, verdicts)
-    first = verdicts.names[0]
-    if is_newest(
-        run, CriterionEstimand.CRITERION_RECALL, basis, verifier=verifier, criterion=first
-    ):
-        return
     for name in verdicts.names:
         found, unanswered = _quality(audited, verdicts, name)
         _store(run, verifier, name, found, basis, unanswered)
-    for criterion in _without_verdict(audited, verdicts):
-        _store(run, verifier, criterion, _unknown(NOT_JUDGED), basis)
+    if verdicts.names:
+        for criterion in _without_verdict(audited, verdicts):
+            _store(run, verifier, criterion, _unknown(NOT_JUDGED), basis)
 
 
-def _basis(audited: Sequence[AuditedWindow], verdicts: CriterionVerdicts) -> str:
-    """The estimates change with the labels, what the queues ask, and what is judged."""
+def _basis(
+    audited: Sequence[AuditedWindow], verifier: VerifierVersion, sampled: Collection[int]
+) -> str:
+    """The estimates change with the labels, what the queues ask, and how much is judged."""
     rubrics = [part.rubric for part in audited]
-    read = (label_set(audited), rubrics, sorted(verdicts.by_rollout), verdicts.names)
+    judged = len(outcomes_of(verifier, sampled))
+    lost = lost_to(verifier, Rollout.objects.filter(pk__in=sampled)).count()
+    read = (label_set(audited), rubrics, judged, lost)
     return hashlib.sha256(repr(read).encode()).hexdigest()
 
 

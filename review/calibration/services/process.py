@@ -27,7 +27,6 @@ from review.verifiers.models import VerifierVersion
 from review.verifiers.queries import (
     claimed_steps,
     late_process_verifiers,
-    lost_to,
     outcomes_of,
     process_verifiers_of,
 )
@@ -51,10 +50,11 @@ def refresh_process(*, run: Run) -> None:
         store_estimates(run, {WRONG: result}, {}, unanswered=None, label_set=digest, targets={})
     own = process_verifiers_of(run)
     for verifier in [*own, *late_process_verifiers(run)]:
-        lost = set() if verifier in own else _lost(verifier, audited)
+        lost = _lost(verifier, audited)
         judged = 1.0 if verifier in own else _share_judged(verifier, audited, lost)
         # A later verifier's estimates change with its verdicts too.
-        basis = digest if verifier in own else _with_verdicts(digest, judged, len(lost))
+        is_whole = verifier in own and not lost
+        basis = digest if is_whole else _with_verdicts(digest, judged, len(lost))
         if not is_newest(run, ProcessEstimand.PROCESS_F1, basis, verifier=verifier):
             missing = f"it has judged {100 * judged:.0f} % of the windows' sampled rollouts"
             reason = unasked or (missing if judged < 1 else "")
@@ -65,10 +65,11 @@ def refresh_process(*, run: Run) -> None:
 
 
 def _lost(verifier: VerifierVersion, audited: Sequence[AuditedWindow]) -> set[int]:
-    """The sampled rollouts that it can never judge: purged before it came."""
+    """The sampled rollouts of whose steps it says nothing, or nothing any more, for they are
+    purged."""
     sampled = {rollout for part in audited for rollout in part.rollouts}
-    gone = lost_to(verifier, Rollout.objects.filter(pk__in=sampled))
-    return set(gone.values_list("pk", flat=True))
+    purged = Rollout.objects.filter(pk__in=sampled, purged_at__isnull=False)
+    return set(purged.values_list("pk", flat=True)).difference(claimed_steps(verifier, sampled))
 
 
 def _share_judged(
