@@ -1,5 +1,6 @@
 """The policy's model and tokenizer: of a shape with random weights, or loaded from where it is."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,15 @@ def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> PreT
     if config.lora_rank:
         model = _with_adapters(model, config.lora_rank, seed=seed)
     if config.gradient_checkpointing:
-        enable: Any = model.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
     return model
 
 
 def save_model(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
-    """Leave the model, and a chat model's tokenizer, in `folder` as transformers reads them."""
-    model.save_pretrained(folder)
+    """Leave the model, adapters merged into it, and a chat model's tokenizer in `folder`, as
+    transformers reads them."""
+    merged_adapters(model).save_pretrained(folder)
     if isinstance(tokenizer, ChatTokenizer):
         tokenizer.save(str(folder))
 
@@ -118,6 +119,20 @@ def _remove_dropout(model: PreTrainedModel) -> None:
             module.p = 0.0
         if hasattr(module, "attention_dropout"):
             setattr(module, "attention_dropout", 0.0)  # noqa: B010 - a number, no submodule
+
+
+def merged_adapters(model: PreTrainedModel) -> PreTrainedModel:
+    """The model itself, or a copy whose weights hold what its adapters have learnt."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if not any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        return model
+    merged = copy.deepcopy(model)
+    for name, module in [*merged.named_modules()]:
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            merged.set_submodule(name, module.get_base_layer())
+    return merged
 
 
 def _with_adapters(model: PreTrainedModel, rank: int, *, seed: int) -> Any:
