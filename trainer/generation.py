@@ -13,7 +13,7 @@ import hashlib
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,11 +126,13 @@ def sample(
     pad_id: int,
     eos_ids: Collection[int],
     temperature: float = 1.0,
+    decoder: "type[BlockDecoder] | type[CacheDecoder] | None" = None,
 ) -> Completions:
     """A group of completions per prompt, group after group: N / B rows each.
 
     uniform_NT: the random number in [0, 1) that draws each token; its shape says how many rows
         there are and how many tokens a completion has at most.
+    decoder: how the model is run; None = the fastest way there is for it.
     Raises ValueError when the rows are no multiple of the prompts.
     """
     (n_rows, budget), device = uniform_NT.shape, model.device
@@ -144,10 +146,11 @@ def sample(
     token_NT = torch.full((n_rows, budget), pad_id, device=device)
     mask_NT = torch.zeros((n_rows, budget), dtype=torch.bool, device=device)
     logprob_NT = torch.zeros((n_rows, budget), device=device)
-    decoder = decoder_of(model, prompt_BL, start_B, prompt_of_N, budget)
+    kind = decoder or decoder_of(model)
+    rows = kind(model, prompt_BL, start_B, prompt_of_N, budget)
     row_M = torch.arange(n_rows, device=device)  # the rows in the decoder, in its order
     runs_M = torch.ones_like(row_M, dtype=torch.bool)  # the others have ended, and wait to be cut
-    logits_MV, length = decoder.first_logits(), 0
+    logits_MV, length = rows.first_logits(), 0
     while length < budget and row_M.numel():
         logprob_MV = functional.log_softmax(logits_MV.float() / temperature, dim=-1)
         drawn_M = _drawn(logprob_MV, uniform_NT[row_M, length])
@@ -159,10 +162,10 @@ def sample(
         length += 1
         runs_M = runs_M & ~torch.isin(drawn_M, ends)
         if 2 * int(runs_M.sum()) <= len(row_M):
-            decoder.keep(runs_M)
+            rows.keep(runs_M)
             row_M, drawn_M, runs_M = row_M[runs_M], drawn_M[runs_M], runs_M[runs_M]
         if length < budget and row_M.numel():
-            logits_MV = decoder.extend(drawn_M[:, None])
+            logits_MV = rows.extend(drawn_M[:, None])
     is_truncated_N = torch.zeros(n_rows, dtype=torch.bool, device=device)
     is_truncated_N[row_M[runs_M]] = True
     return Completions(
@@ -187,34 +190,21 @@ def _drawn(logprob_MV: Tensor, uniform_M: Tensor) -> Tensor:
     return drawn_M.clamp_max(logprob_MV.shape[1] - 1)
 
 
-class Decoder(Protocol):
-    """A batch of rows that grows by one token a call; all prompts are read when it is made."""
-
-    def first_logits(self) -> Tensor:
-        """(N, V): what may follow each row's prompt."""
-
-    def extend(self, token_M1: Tensor) -> Tensor:
-        """Append a token to every row; (M, V) for what may follow."""
-
-    def keep(self, is_kept_M: Tensor) -> None:
-        """Go on with these rows only."""
-
-
-def decoder_of(
-    model: PreTrainedModel, prompt_BL: Tensor, start_B: Tensor, prompt_of_N: Tensor, budget: int
-) -> Decoder:
+def decoder_of(model: PreTrainedModel) -> "type[BlockDecoder] | type[CacheDecoder]":
     """The fastest decoder for this model."""
     config = model.config
     is_windowed = getattr(config, "sliding_window", None) and getattr(
         config, "use_sliding_window", True
     )
-    if config.model_type in _BLOCK_DECODED and not is_windowed:
-        return BlockDecoder(model, prompt_BL, start_B, prompt_of_N, budget)
-    return CacheDecoder(model, prompt_BL, start_B, prompt_of_N, budget)
+    is_known = config.model_type in _BLOCK_DECODED and not is_windowed
+    return BlockDecoder if is_known else CacheDecoder
 
 
 class CacheDecoder:
-    """Any causal model of transformers, by its own forward pass and cache."""
+    """Any causal model of transformers, by its own forward pass and cache.
+
+    A batch of rows that grows by one token a call; all prompts are read when it is made.
+    """
 
     def __init__(
         self,
@@ -236,14 +226,17 @@ class CacheDecoder:
         self._length = length
 
     def first_logits(self) -> Tensor:
+        """(N, V): what may follow each row's prompt."""
         return self._logits_NV
 
     def extend(self, token_M1: Tensor) -> Tensor:
+        """Append a token to every row; (M, V) for what may follow."""
         self._length += 1
         position_M1 = self._length - 1 - self._start_M[:, None]
         return self._forward(token_M1, self._is_real_MS[:, : self._length], position_M1)
 
     def keep(self, is_kept_M: Tensor) -> None:
+        """Go on with these rows only."""
         self._cache.batch_select_indices(is_kept_M.nonzero().squeeze(1))
         self._is_real_MS, self._start_M = self._is_real_MS[is_kept_M], self._start_M[is_kept_M]
 
@@ -260,7 +253,7 @@ class CacheDecoder:
 
 
 class BlockDecoder:
-    """The layers of a Llama-like model over keys and values in a block of fixed size."""
+    """The same for layers like Llama's, over keys and values in a block of fixed size."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,71 @@ def run_trl(size: Size, model: Path, folder: Path) -> Measured:
     return Measured(seconds[size.warm_up :], tokens, peak_mib(), start, settings)
 
 
+def sampling_speeds(name: str, folder: Path) -> dict[str, float]:
+    """Tokens a second of sampling alone, each way after a first pass: ours, our way through any
+    model's own cache, and transformers' three: plain, static cache, continuous batching."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    from trainer.generation import BlockDecoder, CacheDecoder, left_pad, sample, uniforms
+
+    torch.set_num_threads(THREADS)
+    size, model_folder = SIZES[name], folder / "model"
+    make_model(size, model_folder)
+    model = AutoModelForCausalLM.from_pretrained(model_folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=True, return_dict=False
+        )
+        for text in problems(size.prompts)
+    ]
+    uniform_NT = uniforms(0, shape=(size.prompts * size.group, size.new_tokens))
+    settings: dict[str, Any] = {"do_sample": True, "top_k": 0, "pad_token_id": 0}
+    settings |= {"max_new_tokens": size.new_tokens, "eos_token_id": 1}
+
+    def ours(decoder: Any) -> int:
+        found = sample(model, prompts, uniform_NT, pad_id=0, eos_ids=[1], decoder=decoder)
+        return int(found.mask_NT.sum())
+
+    def generated(cache: str | None) -> int:
+        prompt_BL, start_B = left_pad(prompts, 0)
+        is_real_BL = (torch.arange(prompt_BL.shape[1]) >= start_B[:, None]).long()
+        rows = torch.arange(size.prompts).repeat_interleave(size.group)
+        with torch.no_grad():
+            found = model.generate(
+                input_ids=prompt_BL[rows],
+                attention_mask=is_real_BL[rows],
+                cache_implementation=cache,
+                **settings,
+            )
+        made = found[:, prompt_BL.shape[1] :]
+        return int((made != 0).sum())
+
+    def batched() -> int:
+        found = model.generate_batch(
+            inputs=[ids for ids in prompts for _ in range(size.group)],
+            generation_config=GenerationConfig(**settings),
+        )
+        return sum(len(one.generated_tokens) for one in found.values())
+
+    ways: dict[str, Callable[[], int]] = {
+        "ours": lambda: ours(BlockDecoder),
+        "ours, any model": lambda: ours(CacheDecoder),
+        "generate": lambda: generated(None),
+        "generate, static cache": lambda: generated("static"),
+        "continuous batching": batched,
+    }
+    speeds = {}
+    for way, run in ways.items():
+        if run is not batched:
+            run()
+        started = time.perf_counter()
+        n_tokens = run()
+        speeds[way] = n_tokens / (time.perf_counter() - started)
+    return speeds
+
+
 def resident_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -214,8 +279,8 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def measured(side: str, name: str) -> Measured:
-    """One side in a process of its own."""
+def apart(side: str, name: str) -> Any:
+    """What one side measures, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.bench.train", "--side", side, "--size", name]
         environment = os.environ | {
@@ -232,10 +297,13 @@ def measured(side: str, name: str) -> Measured:
         if found.returncode:
             sys.stderr.write(found.stderr)
             raise SystemExit(f"{side}, {name}: exit status {found.returncode}")
-        return Measured(**json.loads(found.stdout.splitlines()[-1]))
+        return json.loads(found.stdout.splitlines()[-1])
 
 
 def one_side(side: str, name: str, folder: Path) -> None:
+    if side == "sampling":
+        print(json.dumps(sampling_speeds(name, folder)))
+        return
     size, model = SIZES[name], folder / "model"
     make_model(size, model)
     result = run_ours(size, model, folder) if side == "ours" else run_trl(size, model, folder)
@@ -244,7 +312,7 @@ def one_side(side: str, name: str, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.train")
-    parser.add_argument("--side", choices=SIDES)
+    parser.add_argument("--side", choices=(*SIDES, "sampling"))
     parser.add_argument("--size", choices=SIZES)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
@@ -257,7 +325,7 @@ def main() -> None:
     speeds, memories, shares = {}, {}, {}
     reward_path = measure_reward_path()
     for name, size in SIZES.items():
-        found = {side: measured(side, name) for side in SIDES}
+        found = {side: Measured(**apart(side, name)) for side in SIDES}
         for side, result in found.items():
             print(
                 f"{name:>6} {side:>5} {statistics.mean(result.seconds):9.2f}"
@@ -268,10 +336,16 @@ def main() -> None:
         memories[name] = found["ours"].peak_mib / found["trl"].peak_mib
         a_step = size.prompts * size.group / reward_path.rollouts_per_s
         shares[name] = a_step / statistics.mean(found["ours"].seconds)
+    sampling = apart("sampling", "tiny")
+    print("sampling alone, tiny, tokens a second:")
+    for way, speed in sampling.items():
+        print(f"  {way:24} {speed:9.0f}")
     figures["speed_over_trl"] = min(speeds.values())
     figures["memory_over_trl"] = max(memories.values())
     figures["reward_share"] = max(shares.values())
     figures["lookups_per_s"] = reward_path.lookups_per_s
+    best_of_theirs = max(speed for way, speed in sampling.items() if "ours" not in way)
+    figures["sampling_over_transformers"] = sampling["ours"] / best_of_theirs
     figures |= {f"speed_over_trl_{name}": speed for name, speed in speeds.items()}
     figures |= {f"memory_over_trl_{name}": memory for name, memory in memories.items()}
     for name, relation, bound, is_met in (
