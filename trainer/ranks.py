@@ -6,7 +6,8 @@ configuration says.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -58,6 +59,16 @@ class Ranks:
         stand_in = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.0)
         wrapped: Module = self._accelerator.prepare(module, stand_in)[0]
         return wrapped
+
+    @contextmanager
+    def kept_apart(self, modules: Sequence[Module], *, is_kept: bool) -> Iterator[None]:
+        """While entered, gradients stay with their processes: the last of several backward passes
+        averages the sum of all."""
+        with ExitStack() as stack:
+            if self._accelerator is not None and is_kept:
+                for module in modules:
+                    stack.enter_context(self._accelerator.no_sync(module))
+            yield
 
     def sums(self, values: Sequence[float]) -> list[float]:
         """Each value added up over the processes."""

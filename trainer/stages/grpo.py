@@ -11,27 +11,24 @@ Deviations from the papers besides those of `advantages`, `loss` and `objectives
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from time import perf_counter
 
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.optim import AdamW, Optimizer
 
 from trainer.advantages import gae
 from trainer.channels import summed_rewards
 from trainer.checkpoint import Checkpoint, Place
 from trainer.config import GrpoConfig, TrainerConfig
-from trainer.critic import Critic
 from trainer.data import Batch, rollout_payloads
-from trainer.generation import Completions, seed_of
-from trainer.loss import Normaliser, policy_loss, truncated_importance, value_loss
-from trainer.metrics import Row, Update, UpdateSums, step_row
+from trainer.generation import Completions
+from trainer.loss import truncated_importance
+from trainer.metrics import Row, step_row
 from trainer.policy import Policy
-from trainer.ranks import WholeWeights, clip_gradients
+from trainer.ranks import WholeWeights
 from trainer.rewards import RewardTable
 from trainer.run import Run
 from trainer.stages.errors import TrainingError
@@ -43,43 +40,19 @@ from trainer.stages.experience import (
     weights_of,
 )
 from trainer.stages.sampling import Sampling, sampled
+from trainer.stages.updating import Updater, Worth
 from trainer.verifiers import Outcome
 
 # N = rows (completions), T = tokens of a completion
 
 # A verifier that decides no more than a tenth, for so many steps, is dead.
 _UNDECIDED_SHARE, _UNDECIDED_STEPS = 0.9, 3
-_BETAS = (0.9, 0.99)
 
 
 def learning_rate_at(step: int, config: GrpoConfig) -> float:
     """Linear warm-up times a linear fall to `final_learning_rate_share` at the last step."""
     fall = 1 - (1 - config.final_learning_rate_share) * step / config.steps
     return config.learning_rate * min(1.0, step / config.warm_up_steps) * fall
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """What an update needs of each row, all as they were when the step was sampled.
-
-    advantage: (N,) or (N, T). importance_NT: where training and sampling disagree. value_NT and
-    return_NT: with a critic.
-    """
-
-    advantage: Tensor
-    old_logprob_NT: Tensor
-    importance_NT: Tensor | None = None
-    reference_logprob_NT: Tensor | None = None
-    value_NT: Tensor | None = None
-    return_NT: Tensor | None = None
-
-    def rows(self, index: Tensor, length: int) -> "Worth":
-        def cut(block: Tensor | None) -> Tensor | None:
-            if block is None:
-                return None
-            return block[index] if block.ndim == 1 else block[index, :length]
-
-        return Worth(*(cut(getattr(self, name)) for name in self.__slots__))  # type: ignore[arg-type]
 
 
 class GrpoStage:
@@ -90,27 +63,15 @@ class GrpoStage:
         self.run, self.policy = run, policy
         self.config: TrainerConfig = run.config.at_stage(number)
         self.grpo, self.objective = self.config.grpo, self.config.objective
-        self.optimiser = _adam(policy, self.grpo.learning_rate)
+        self.updater = Updater(run, policy, self.config)
         self.reference = _frozen(run) if self.objective.needs_reference else None
-        self.critic: Module | None = None
-        self.critic_optimiser: Optimizer | None = None
-        if self.objective.needs_critic:
-            critic = Critic(run.model, seed=run.config.run.seed).to(run.ranks.device)
-            self.critic = run.ranks.wrapped(critic)
-            self.critic_optimiser = _adam(self.critic, self.config.critic.learning_rate)
         self._undecided_steps = 0
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where the checkpoint was saved: the policy itself is the run's to restore."""
-        ranks, states = self.run.ranks, checkpoint.states
-        ranks.set_optimiser_state(self.policy, self.optimiser, states["optimiser"])
+        self.updater.restore(checkpoint.states)
         if self.reference is not None:
-            self.reference.load_state_dict(states["reference"])
-        if self.critic is not None and self.critic_optimiser is not None:
-            ranks.set_model_state(self.critic, states["critic"])
-            ranks.set_optimiser_state(
-                self.critic, self.critic_optimiser, states["critic_optimiser"]
-            )
+            self.reference.load_state_dict(checkpoint.states["reference"])
 
     def train(self, place: Place) -> Place:
         """The steps that are left. Raises TrainingError or HoldError, at a place to resume from."""
@@ -141,7 +102,7 @@ class GrpoStage:
         self._send(batch)
         sampled_s = perf_counter() - started - waited
         rate = learning_rate_at(place.done + 1, self.grpo)
-        update = self._update(place, experience, worth, rate)
+        update = self.updater.update(experience, worth, place, rate)
         row = step_row(batch, update, rewards_of(batch.groups, self.config).means())
         row |= {
             "learning_rate": rate,
@@ -216,10 +177,11 @@ class GrpoStage:
         if self.reference is not None:
             reference_NT = self._logprobs(self.reference, completions)
             worth = replace(worth, reference_logprob_NT=reference_NT)
-        if self.critic is None:
+        critic = self.updater.critic
+        if critic is None:
             advantage = advantages_of(experience, self.config, table, self.run.tokenizer)
             return replace(worth, advantage=advantage)
-        return self._with_values(self.critic, worth, experience)
+        return self._with_values(critic, worth, experience)
 
     def _with_values(self, critic: Module, worth: Worth, experience: Experience) -> Worth:
         """PPO: advantages against the critic's values, the KL term in the reward."""
@@ -303,143 +265,13 @@ class GrpoStage:
                 " the step again"
             ) from error
 
-    # Updating
-
-    def _update(self, place: Place, experience: Experience, worth: Worth, rate: float) -> Update:
-        """Optimiser steps over the chosen groups, in minibatches, as often as there are epochs."""
-        step = place.steps + 1
-        sums = UpdateSums()
-        for epoch in range(self.grpo.epochs):
-            for places in self._minibatches(experience.chosen, step, epoch):
-                sums += self._minibatch(experience, worth, places, place, rate)
-        whole = UpdateSums(*self.run.ranks.sums(sums.values()))
-        return whole.update(n_chosen=len(experience.chosen))
-
-    def _minibatches(self, chosen: Sequence[int], step: int, epoch: int) -> Iterator[list[int]]:
-        """The chosen groups in random order, cut into minibatches of about the same size."""
-        generator = torch.Generator().manual_seed(
-            seed_of(self.run.config.run.seed, "order", step, epoch)
-        )
-        order = torch.randperm(len(chosen), generator=generator)
-        for part in order.chunk(self.grpo.minibatches) if len(chosen) else ():
-            yield [chosen[i] for i in part.tolist()]
-
-    def _minibatch(
-        self,
-        experience: Experience,
-        worth: Worth,
-        places: Sequence[int],
-        place: Place,
-        rate: float,
-    ) -> UpdateSums:
-        """One optimiser step over these groups; none where no row has anything to teach."""
-        ranks, mask_NT = self.run.ranks, experience.completions.mask_NT
-        counted = experience.rows_of(places)
-        n_rows, n_tokens = ranks.sums([len(counted), float(mask_NT[counted].sum())])
-        rows = self._teaching(counted, worth)
-        n_parts = ranks.largest(_n_parts(len(rows), self.grpo.micro_rows))
-        if n_parts == 0:
-            return UpdateSums()
-        normaliser = Normaliser(int(n_rows), int(n_tokens), self.grpo.max_new_tokens)
-        sums = UpdateSums()
-        parts = [*micro_batches(rows, self.grpo.micro_rows)] if len(rows) else []
-        for index in [*parts, *[rows[:0]] * (n_parts - len(parts))]:
-            sums += self._backward(experience.completions, worth, index, normaliser)
-        if self.critic is not None and self.critic_optimiser is not None:
-            self._take_step(self.critic, self.critic_optimiser, None, place)
-        if self.critic is None or place.done >= self.config.critic.warm_up_steps:
-            self._take_step(self.policy, self.optimiser, rate, place)
-        self.policy.zero_grad(set_to_none=True)
-        return sums
-
-    def _teaching(self, counted: Tensor, worth: Worth) -> Tensor:
-        """The counted rows that add to a gradient."""
-        if self.objective.loss_kl > 0 or self.critic is not None:
-            return counted
-        advantage = worth.advantage[counted]
-        return counted[
-            advantage.flatten(1).ne(0).any(dim=1) if advantage.ndim == 2 else advantage != 0
-        ]
-
-    def _backward(
-        self, completions: Completions, worth: Worth, index: Tensor, normaliser: Normaliser
-    ) -> UpdateSums:
-        """Gradients of these rows. Every process must come here equally often: without a row of
-        its own it takes its first one, for nothing."""
-        is_idle = len(index) == 0
-        if is_idle:
-            index = torch.zeros(1, dtype=torch.long, device=index.device)
-        rows = completions.rows(index)
-        worth = worth.rows(index, rows.token_NT.shape[1])
-        mask_NT = torch.zeros_like(rows.mask_NT) if is_idle else rows.mask_NT
-        logprob_NT, entropy_NT = self.policy(rows, self.grpo.temperature)
-        result = policy_loss(
-            logprob_NT,
-            worth.old_logprob_NT,
-            worth.advantage,
-            mask_NT,
-            objective=self.objective,
-            normaliser=normaliser,
-            reference_logprob_NT=worth.reference_logprob_NT,
-            importance_NT=worth.importance_NT,
-        )
-        (result.loss * self.run.ranks.size).backward()  # type: ignore[no-untyped-call]
-        entropy = torch.where(mask_NT, entropy_NT, 0.0).sum(dtype=torch.float64)
-        squared_error = self._backward_critic(rows, worth, mask_NT, normaliser)
-        n_rows = 0 if is_idle else len(index)
-        return UpdateSums.of(result.sums, float(entropy), squared_error, n_rows=n_rows)
-
-    def _backward_critic(
-        self, rows: Completions, worth: Worth, mask_NT: Tensor, normaliser: Normaliser
-    ) -> float:
-        if self.critic is None or worth.value_NT is None or worth.return_NT is None:
-            return 0.0
-        result = value_loss(
-            self.critic(rows),
-            worth.value_NT,
-            worth.return_NT,
-            mask_NT,
-            clip=self.objective.value_clip,
-            normaliser=normaliser,
-        )
-        (result.loss * self.run.ranks.size).backward()  # type: ignore[no-untyped-call]
-        return float(result.sums.squared_error)
-
-    def _take_step(
-        self, module: Module, optimiser: Optimizer, rate: float | None, place: Place
-    ) -> None:
-        if rate is not None:
-            for parameters in optimiser.param_groups:
-                parameters["lr"] = rate
-        norm = clip_gradients(module, self.grpo.max_grad_norm)
-        if not math.isfinite(norm):
-            raise TrainingError(
-                f"step {place.steps + 1}: the gradient is not finite; nothing was changed by it."
-                ' Lower grpo.learning_rate, or model.dtype = "float32", and go on from the last'
-                " checkpoint with --resume"
-            )
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
     # Keeping
 
     def _save(self, place: Place) -> None:
-        ranks = self.run.ranks
-        states = {
-            "policy": ranks.model_state(self.policy),
-            "optimiser": ranks.optimiser_state(self.policy, self.optimiser),
-        }
+        states = self.updater.states()
         if self.reference is not None:
             states["reference"] = self.reference.state_dict()
-        if self.critic is not None and self.critic_optimiser is not None:
-            states["critic"] = ranks.model_state(self.critic)
-            states["critic_optimiser"] = ranks.optimiser_state(self.critic, self.critic_optimiser)
         self.run.save(Checkpoint(place, states))
-
-
-def _adam(module: Module, rate: float) -> AdamW:
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return AdamW(trained, lr=rate, betas=_BETAS, weight_decay=0.0, fused=True)
 
 
 def _frozen(run: Run) -> Policy:
@@ -447,7 +279,3 @@ def _frozen(run: Run) -> Policy:
     with WholeWeights(run.model):
         frozen = copy.deepcopy(run.model)
     return Policy(frozen.requires_grad_(False))
-
-
-def _n_parts(n_rows: int, size: int) -> int:
-    return math.ceil(n_rows / size) if size else min(n_rows, 1)
