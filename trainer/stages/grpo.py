@@ -23,7 +23,7 @@ from trainer.advantages import gae
 from trainer.channels import summed_rewards
 from trainer.checkpoint import Checkpoint, Place
 from trainer.config import GrpoConfig, TrainerConfig
-from trainer.data import Batch, rollout_payloads
+from trainer.data import Batch
 from trainer.generation import Completions
 from trainer.loss import truncated_importance
 from trainer.metrics import Row, step_row
@@ -39,7 +39,7 @@ from trainer.stages.experience import (
     rewards_of,
     weights_of,
 )
-from trainer.stages.sampling import Sampling, sampled
+from trainer.stages.sampling import Sampling, sampled, send
 from trainer.stages.updating import Updater, Worth
 from trainer.verifiers import Outcome
 
@@ -99,7 +99,7 @@ class GrpoStage:
             experience, n_problems = self._sampled(place, step, table)
             worth = self._worth(experience, table)
         batch, advantages = self._gathered(step, experience, worth, table)
-        self._send(batch)
+        send(run, batch)
         sampled_s = perf_counter() - started - waited
         rate = learning_rate_at(place.done + 1, self.grpo)
         update = self.updater.update(experience, worth, place, rate)
@@ -249,21 +249,6 @@ class GrpoStage:
                 f"step {batch.step}: {self.config.reward.verifier} has decided next to nothing for"
                 f" {_UNDECIDED_STEPS} steps ({reason}); mend it and go on with --resume"
             )
-
-    def _send(self, batch: Batch) -> None:
-        link = self.run.link
-        if link is None:
-            return
-        try:
-            link.send_prompts([group.prompt.payload() for group in batch.groups])
-            link.send_rollouts(rollout_payloads(batch, self.run.judge.verifier))
-            link.complete_step(batch.step)
-        except OSError as error:
-            raise TrainingError(
-                f"step {batch.step}: its rollouts cannot be kept on disk"
-                f" ({error.strerror or error}); make room and go on with --resume, which makes"
-                " the step again"
-            ) from error
 
     # Keeping
 

@@ -11,7 +11,7 @@ from torch.nn import Module
 
 from trainer.checkpoint import Checkpoint, Place
 from trainer.config import TrainerConfig
-from trainer.data import Batch, Group, rollout_payloads
+from trainer.data import Batch, Group
 from trainer.generation import seed_of
 from trainer.metrics import Row, Update, step_row
 from trainer.ranks import WholeWeights
@@ -19,7 +19,7 @@ from trainer.rewards import RewardTable
 from trainer.run import Run
 from trainer.stages.errors import TrainingError
 from trainer.stages.experience import rewards_of
-from trainer.stages.sampling import sampled
+from trainer.stages.sampling import sampled, send
 from trainer.stages.supervised import Example, batches, supervised_step
 
 _ROWS_AT_ONCE = 512
@@ -46,10 +46,7 @@ class RejectionStage:
             mine = self._groups(place, step, table)
         groups = sorted(run.ranks.pooled(mine), key=lambda one: one[0])
         batch = Batch(step, tuple(g for _, g in groups), None if table is None else table.version)
-        if run.link is not None:
-            run.link.send_prompts([group.prompt.payload() for group in batch.groups])
-            run.link.send_rollouts(rollout_payloads(batch, run.judge.verifier))
-            run.link.complete_step(step)
+        send(run, batch)
         examples = self._examples(batch)
         loss = self._learn(examples, step)
         rewards = rewards_of(batch.groups, self.config).means()

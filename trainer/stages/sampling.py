@@ -1,14 +1,15 @@
-"""Groups of completions, sampled and judged."""
+"""Groups of completions, sampled, judged and sent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.config import GrpoConfig
-from trainer.data import Group, Prompt
+from trainer.data import Batch, Group, Prompt, rollout_payloads
 from trainer.generation import Completions
 from trainer.judging import Sampled
 from trainer.rewards import RewardTable
 from trainer.run import Run
+from trainer.stages.errors import TrainingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,21 @@ def sampled(
         for prompt, place, first in zip(prompts, places, range(0, len(responses), n), strict=True)
     ]
     return Sampling(places, run.judge.groups(samples, table, grpo), completions)
+
+
+def send(run: Run, batch: Batch) -> None:
+    """Leave a step's rollouts on disk, on their way to the server if there is one.
+
+    Raises TrainingError when the disk does not take them.
+    """
+    if run.link is None:
+        return
+    try:
+        run.link.send_prompts([group.prompt.payload() for group in batch.groups])
+        run.link.send_rollouts(rollout_payloads(batch, run.judge.verifier))
+        run.link.complete_step(batch.step)
+    except OSError as error:
+        raise TrainingError(
+            f"step {batch.step}: its rollouts cannot be kept on disk ({error.strerror or error});"
+            " make room and go on with --resume, which makes the step again"
+        ) from error

@@ -9,6 +9,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from tests.trainer.tiny import TOKENIZER, make_config
+from tests.trainer.tiny_models import random_scorer
 from trainer import checkpoint
 from trainer.metrics import read_rows
 from trainer.stages.errors import TrainingError
@@ -152,3 +153,19 @@ def test_steps_end_where_their_text_does() -> None:
     first, _ = step_ends(tokens, accented, ByteTokenizer())
     assert ByteTokenizer().decode(tokens[: first + 1]) == "é=1"
     assert step_ends([], "", TOKENIZER) == []
+
+
+def test_process_supervision_pays_each_token_for_the_steps_from_it_on(tmp_path: Path) -> None:
+    random_scorer(tmp_path / "scorer")
+    scorer = {"verifier": "process", "parameters": {"model": str(tmp_path / "scorer")}}
+    out = run(
+        tmp_path / "out",
+        run=LOGGED,
+        objective={"name": "process", "kl": 0.0},
+        reward={"source": "random", "channels": [scorer]},
+        grpo={"steps": 1},
+    )
+    lines = completions(out)
+    assert any(line["advantage"] for line in lines)
+    assert all(0.0 <= line["process"] <= 1.0 for line in lines if line["process"] is not None)
+    assert read_rows(out)[1]["advantage_share"]
