@@ -165,7 +165,8 @@ class RewardTable(models.Model):
     # What the trainer gets, byte for byte; its digest is the ETag.
     body = models.TextField()
     digest = models.CharField(max_length=64)
-    # What it would change: shares of rollouts left out, of groups left flat, ...
+    # What it would change: shares of rollouts left out, of groups left flat, ...; under "changes",
+    # `changes.TableChanges`.
     preview = models.JSONField()
     created_by = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)

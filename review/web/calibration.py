@@ -1,7 +1,6 @@
 """Reward tables: built as drafts, looked at, published."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +10,6 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from review.calibration.errors import NoLabelsError
@@ -21,7 +19,9 @@ from review.rollouts.queries import step_summaries
 from review.sampling.models import Window
 from review.web import access
 from review.web.access import ReviewRequest
-from review.web.figures import percent, percent_range, span, step_range
+from review.web.cells import Word, outcome_word, words_of
+from review.web.changes import changes_context
+from review.web.figures import percent, percent_range, step_range
 from review.web.forms.tables import TableForm
 from review.web.navigation import project_frame
 from review.web.runs import run_context, steps_using
@@ -76,12 +76,14 @@ def table(request: ReviewRequest, table_id: UUID) -> HttpResponse:
         "run": {"id": found.run_id, "name": found.run.name},
         "table": _table(found, entries),
         "preview": _preview(found.preview),
+        "changes": changes_context(found, request.GET.get("loss", "")),
         "warnings": _warnings(found.preview),
         "cells": _cells(entries.cells),
         "fallback": _fallback(entries.fallback),
         "publish_url": None if found.is_published else publish_url,
     }
-    return render(request, "web/reward_table.html", context)
+    part = "#changes" if request.htmx else ""
+    return render(request, f"web/reward_table.html{part}", context)
 
 
 def _table(found: RewardTable, entries: TrainerTable) -> dict[str, object]:
@@ -104,13 +106,11 @@ def _table(found: RewardTable, entries: TrainerTable) -> dict[str, object]:
 def _preview(preview: Mapping[str, Any]) -> list[dict[str, str | None]] | None:
     if not preview.get("groups"):
         return None
-    newest = _("Over the newest %(n)s groups.") % {"n": f"{preview['groups']:,}"}
     return [
         {
             "label": _("Rollouts left out"),
             "text": percent(preview["rollouts_left_out"]),
-            "help": _("They get no advantage and do not count in their group's mean.")
-            + f" {newest}",
+            "help": _("They get no advantage and do not count in their group's mean."),
         },
         {
             "label": _("Groups left flat"),
@@ -127,8 +127,7 @@ def _preview(preview: Mapping[str, Any]) -> list[dict[str, str | None]] | None:
             "help": _(
                 "A reviewer has judged the same answer to the same problem: right is paid 1, "
                 "wrong 0, whatever the verifier says."
-            )
-            + f" {newest}",
+            ),
         },
         {
             "label": _("Rejections left out"),
@@ -155,62 +154,19 @@ def _warnings(preview: Mapping[str, Any]) -> list[str]:
     return warnings
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One property of a cell, as it is shown; an outcome has its own colour."""
-
-    text: str
-    outcome: str = ""
-
-
-SHARES = (
-    gettext_lazy("rare in group"),
-    gettext_lazy("uncommon in group"),
-    gettext_lazy("common in group"),
-    gettext_lazy("most common in group"),
-)
-
-
 def _cells(cells: Mapping[str, Entry]) -> list[dict[str, object]]:
     """The cells in words, those of the same verdict and answer side by side."""
     return [
-        {"words": _words(Cell.parse(key), entry)} | _entry(key, entry)
+        {"words": words_of(Cell.parse(key), is_without_share=entry.level == "model")}
+        | _entry(key, entry)
         for key, entry in sorted(cells.items())
     ]
-
-
-def _words(cell: Cell, entry: Entry) -> list[Word]:
-    """A cell in words: pass, boxed, integer, 2+ answers, common in group, arithmetic."""
-    words: list[Word] = []
-    for verdict in cell.signature.split("&"):
-        outcome, path, form, candidates = verdict.split("/")
-        words += [_outcome(outcome), Word(path), Word(form), Word(_answers(candidates))]
-    if cell.share_bin is not None:
-        words.append(Word(str(SHARES[cell.share_bin])))
-    elif entry.level == "model":
-        words.append(Word(_("seen outside a group")))
-    if cell.score_bin is not None:
-        edges = span(f"{cell.score_bin / 10:.1f}", f"{(cell.score_bin + 1) / 10:.1f}")
-        words.append(Word(_("score %(edges)s") % {"edges": edges}))
-    if cell.probe:
-        words.append(Word(_("probe hit")))
-    return [*words, Word(cell.domain)]
-
-
-def _outcome(outcome: str) -> Word:
-    return Word(said(outcome), outcome)
-
-
-def _answers(candidates: str) -> str:
-    if candidates == "1":
-        return _("1 answer")
-    return _("%(n)s answers") % {"n": candidates}
 
 
 def _fallback(entries: Mapping[str, Entry]) -> list[dict[str, object]]:
     probes = {"p0": Word(_("no probe hit")), "p1": Word(_("probe hit"))}
     return [
-        {"words": [probes.get(part) or _outcome(part) for part in key.split("/")]}
+        {"words": [probes.get(part) or outcome_word(part) for part in key.split("/")]}
         | _entry(key, entry)
         for key, entry in entries.items()
     ]

@@ -47,6 +47,16 @@ PARTS = (
     _("hack rate"),
 )
 
+# Why a reward table changes nothing.
+NO_OPS = (
+    _(
+        "within every group its rewards follow the verdict alone,"
+        " and dividing by the group's standard deviation takes such a map out"
+    ),
+    _("in every group all rollouts have the same verdict and the same reward"),
+    _("in every group the rewards make the same advantages as the verdicts do"),
+)
+
 # Why something is not estimated.
 REASONS = (
     _("too few labels"),

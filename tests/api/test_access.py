@@ -62,6 +62,7 @@ SCOPES = {
     "GET runs/<run>/slice-difference": {"lead"},
     "GET runs/<run>/signal": {"table", "lead"},
     "POST runs/<run>/reward-tables": {"lead"},
+    "GET reward-tables/<table>": {"lead"},
     "POST reward-tables/<table>/publish": {"lead"},
     "GET runs/<run>/reward-table": {"table"},
     "POST runs/<run>/rewards": {"table"},

@@ -103,3 +103,27 @@ def test_estimates_come_with_their_intervals(caller: Caller, audited: Run) -> No
     for row in accuracy:
         assert row["low"] <= row["point"] <= row["high"]
         assert row["n"] == 32
+
+
+def test_what_it_changes_is_said_before_it_is_published(caller: Caller, audited: Run) -> None:
+    draft = caller.post(f"runs/{audited.pk}/reward-tables", TABLE).json()
+    assert "changes" not in draft["preview"]
+    changes = draft["changes"]
+    assert (changes["groups"], changes["own"], changes["is_sample"]) == (
+        *(audited.groups.count(), None, False),
+    )
+    assert [change["loss"] for change in changes["losses"]] == [
+        *("group", "group-0.3", "centred", "leave-one-out", "expected")
+    ]
+    for change in changes["losses"]:
+        assert change["is_no_op"] == (change["rollouts"] == 0) == (change["reason"] is not None)
+    assert caller.get(f"reward-tables/{draft['id']}").json() == draft
+    published = caller.post(f"reward-tables/{draft['id']}/publish").json()
+    assert published["changes"] == changes
+
+
+def test_a_table_from_before_changes_were_measured_has_none(caller: Caller, audited: Run) -> None:
+    draft = caller.post(f"runs/{audited.pk}/reward-tables", TABLE).json()
+    RewardTable.objects.filter(pk=draft["id"]).update(preview={"groups": 3})
+    answer = caller.get(f"reward-tables/{draft['id']}").json()
+    assert (answer["changes"], answer["preview"]) == (None, {"groups": 3})

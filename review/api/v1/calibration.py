@@ -19,6 +19,7 @@ from review.api.v1.body import NoBody, decode
 from review.api.v1.errors import BadRequestBodyError
 from review.api.v1.runs import Step
 from review.api.v1.schema import describe
+from review.calibration.changes import TableChanges, changes_of
 from review.calibration.models import Estimate, RewardRule, RewardTable
 from review.calibration.queries import (
     criteria_scorecard,
@@ -84,6 +85,9 @@ class TableIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TableOut(msgspec.Struct):
+    """changes: tried on stored groups when it was built; null of a table from before that was
+    done."""
+
     id: UUID
     version: int
     state: str
@@ -92,6 +96,7 @@ class TableOut(msgspec.Struct):
     valid_to_step: int
     labels: int
     preview: dict[str, Any]
+    changes: TableChanges | None
     published_at: datetime | None
 
 
@@ -144,6 +149,18 @@ class TableBuild(APIView):
             actor=token_of(request),
         )
         return Response(_table_out(table), status=201)
+
+
+class TableDetail(APIView):
+    scopes = {"GET": {"lead"}}
+
+    @describe(
+        "previewRewardTable",
+        "What a reward table would change under each loss, before it is published",
+        answers={200: TableOut},
+    )
+    def get(self, request: Request, table_id: UUID) -> Response:
+        return Response(_table_out(table_in_project(token_of(request).project, table_id)))
 
 
 class TablePublish(APIView):
@@ -230,7 +247,8 @@ def _table_out(table: RewardTable) -> object:
             valid_from_step=table.valid_from_step,
             valid_to_step=table.valid_to_step,
             labels=table.labels,
-            preview=dict(table.preview),
+            preview={name: said for name, said in table.preview.items() if name != "changes"},
+            changes=changes_of(table),
             published_at=table.published_at,
         )
     )

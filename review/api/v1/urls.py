@@ -58,6 +58,7 @@ urlpatterns = [
     path("runs/<uuid:run_id>/slice-difference", comparisons.SliceDifference.as_view()),
     path("runs/<uuid:run_id>/signal", signals.RunSignal.as_view()),
     path("runs/<uuid:run_id>/reward-tables", calibration.TableBuild.as_view()),
+    path("reward-tables/<uuid:table_id>", calibration.TableDetail.as_view()),
     path("reward-tables/<uuid:table_id>/publish", calibration.TablePublish.as_view()),
     path("runs/<uuid:run_id>/rewards", rewards.RunRewards.as_view()),
     path("runs/<uuid:run_id>/reward-table", calibration.TableCurrent.as_view()),

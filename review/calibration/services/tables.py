@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from review.calibration.changes import TableChanges, measured_changes, stored
 from review.calibration.errors import InvalidTableError, NoLabelsError
 from review.calibration.models import RewardRule, RewardTable
 from review.calibration.queries import (
@@ -19,7 +19,6 @@ from review.calibration.queries import (
     settled_answers,
 )
 from review.core.models import record_event
-from review.rollouts.models import Group
 from review.rollouts.queries import rollouts_per_cell
 from review.runs.models import Run
 from review.runs.services import lock_run
@@ -40,8 +39,6 @@ from trainer.verifiers import Outcome
 
 # Each window back weighs half: the policy has moved on.
 DECAY = 0.5
-# What a table would do to groups is measured on this many of the newest ones.
-PREVIEW_GROUPS = 2_000
 
 
 @transaction.atomic
@@ -92,6 +89,7 @@ def build_table(
         # What a person has said of an answer counts for all who gave it.
         "classes": settled_answers(run, windows),
     }
+    changes = measured_changes(run, windows, cells, TrainerTable.from_json(document))
     body = json.dumps(document, separators=(",", ":"), allow_nan=False)
     table = RewardTable.objects.create(
         run=run,
@@ -102,7 +100,7 @@ def build_table(
         labels=labels,
         body=body,
         digest=hashlib.sha256(body.encode()).hexdigest(),
-        preview=_preview(run, cells, numbers, TrainerTable.from_json(document)),
+        preview=_preview(changes, numbers),
         created_by=str(actor),
     )
     record_event(actor=actor, action="reward table built", subject=table, version=version)
@@ -198,32 +196,14 @@ def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def _preview(
-    run: Run, cells: RunCells, numbers: RewardNumbers, table: TrainerTable
-) -> Mapping[str, object]:
-    """What the table would do to the run's newest groups, in shares."""
-    newest = list(
-        Group.objects.filter(run=run).order_by("-pk").values_list("pk", flat=True)[:PREVIEW_GROUPS]
-    )
-    paid, raw = defaultdict(list), defaultdict(list)
-    for group_id, cell_id, prompt, answer_class in run.rollouts.filter(
-        group_id__in=newest
-    ).values_list("group_id", "cell_id", "group__prompt__uid", "answer_class"):
-        cell = cells.features[cells.index[cell_id]]
-        paid[group_id].append(table.reward(cell, prompt=prompt, answer_class=answer_class))
-        raw[group_id].append(cell.is_accepted)
-    rewards = [reward for group in paid.values() for reward in group]
-    flat = sum(len({reward.value for reward in group} - {None}) < 2 for group in paid.values())
-    flat_raw = sum(len(set(group)) < 2 for group in raw.values())
+def _preview(changes: TableChanges, numbers: RewardNumbers) -> Mapping[str, object]:
+    """What the table would do to stored groups, in shares."""
     return {
-        "groups": len(paid),
-        "groups_flat": _share(flat, len(paid)),
-        "groups_flat_raw": _share(flat_raw, len(paid)),
-        "rollouts_left_out": _share(sum(r.value is None for r in rewards), len(rewards)),
-        "rollouts_settled": _share(sum(r.level == "class" for r in rewards), len(rewards)),
+        "groups": changes.groups,
+        "groups_flat": round(1 - changes.spread.varied, 4) if changes.groups else 0.0,
+        "groups_flat_raw": round(1 - changes.spread.varied_raw, 4) if changes.groups else 0.0,
+        "rollouts_left_out": changes.spread.left_out,
+        "rollouts_settled": changes.settled,
         "left_out_of_rejections": round(numbers.left_out_of_rejections, 4),
+        "changes": stored(changes),
     }
-
-
-def _share(part: int, whole: int) -> float:
-    return round(part / whole, 4) if whole else 0.0
