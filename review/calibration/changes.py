@@ -1,7 +1,8 @@
 """What a reward table would change: tried on groups that the run has stored.
 
-At most MOST_ROLLOUTS rollouts of at most MOST_STEPS steps are read, by the index on run and step,
-however large the run is; of more than that the first stored groups of each step are taken.
+However large the run is, that reads about MOST_ROLLOUTS rollouts of at most MOST_STEPS steps (twice
+as many where groups are stored in pieces), by the indexes on run and step and on the group. Where
+the steps hold more, the first stored groups of each are taken.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +36,7 @@ from trainer.rewards import raw_reward
 MOST_ROLLOUTS = 16_384
 MOST_STEPS = 32
 # A larger group costs more than it tells.
-MOST_IN_A_GROUP = 1_024
+MOST_IN_A_GROUP = 512
 # How far back "the newest steps" go.
 NEWEST_STEPS = 16
 
@@ -149,8 +150,10 @@ def _rows(rollouts: QuerySet[Rollout]) -> list[_Row]:
     columns = ("group_id", "step", "cell_id", "group__prompt__uid", "answer_class", "is_truncated")
     found = rollouts.order_by("group_id", "pk").values_list(*columns, "purged_at")
     rows = [
-        _Row(*row, is_purged=purged_at is not None)
-        for *row, purged_at in found[: 2 * MOST_ROLLOUTS]
+        _Row(group_id, step, cell_id, prompt, name, is_truncated, purged_at is not None)
+        for group_id, step, cell_id, prompt, name, is_truncated, purged_at in found[
+            : 2 * MOST_ROLLOUTS
+        ]
     ]
     if len(rows) < 2 * MOST_ROLLOUTS:
         return rows

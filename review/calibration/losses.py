@@ -9,6 +9,8 @@ from typing import Any
 from review.calibration.models import RewardRule
 from review.stats.advantages import Advantage, Loss
 
+# Trainers' words for advantages that are not made of a group's rewards, or not of a table's.
+OTHERS = ("steps", "gae", "pass-at-k")
 # Trainers divide by at least this where a table pays probabilities.
 POSTERIOR_FLOOR = 0.3
 # Above this a floor is no setting that anybody trains with.
@@ -21,9 +23,9 @@ IF_TRUNCATED: Mapping[str, float] = {"wrong": 0.0, "filtered": math.nan}
 class Trainer:
     """What a run's config says of its trainer; other trainers' configs say nothing.
 
-    advantage: the trainer's word, which may be none of `Advantage` ("steps", "gae", "pass-at-k");
-    null: not said. truncated: paid as judged, "wrong", or "filtered". sums_channels: other rewards
-    are added before they become advantages.
+    advantage: the trainer's word, of `Advantage` or of OTHERS; None: not said. truncated: paid as
+    judged, "wrong", or "filtered". sums_channels: other rewards are added before they become
+    advantages.
     """
 
     advantage: str | None
@@ -35,18 +37,23 @@ class Trainer:
 def trainer_of(config: object) -> Trainer:
     """Of a config that anybody may have written: what is not understood is not said."""
     objective, grpo, reward = (_section(config, name) for name in ("objective", "grpo", "reward"))
-    advantage, floor = objective.get("advantage"), objective.get("std_floor")
-    is_floor = isinstance(floor, int | float) and 0 <= floor <= HIGHEST_FLOOR
-    truncated = grpo.get("truncated")
+    advantage, truncated = objective.get("advantage"), grpo.get("truncated")
     return Trainer(
-        advantage=advantage if isinstance(advantage, str) else None,
-        std_floor=float(floor) if is_floor and not isinstance(floor, bool) else 0.0,
+        advantage=advantage if advantage in [*Advantage, *OTHERS] else None,
+        std_floor=_std_floor(objective.get("std_floor")),
         truncated=truncated if isinstance(truncated, str) else "judged",
         sums_channels=(
             (bool(reward.get("channels")) and reward.get("combination") == "sum")
             or truncated == "punished"
         ),
     )
+
+
+def _std_floor(said: object) -> float:
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return 0.0
+    # As its loss is named: two that look the same are the same.
+    return float(f"{said:g}") if 0 <= said <= HIGHEST_FLOOR else 0.0
 
 
 def own_loss(trainer: Trainer, rule: RewardRule) -> Loss | None:

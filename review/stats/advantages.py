@@ -18,7 +18,7 @@ from review.stats.cells import BoolArray, FloatArray, IntArray
 # Groups whose rewards vary no more than this have exactly zero advantage.
 MIN_STD = 1e-4
 # Numbers that one array of expected advantages may hold.
-_MOST_NUMBERS = 2**20
+_MOST_NUMBERS = 2**21
 
 
 class Advantage(StrEnum):
@@ -127,38 +127,35 @@ def _mean_over_truths(p_BG: FloatArray, class_BG: IntArray, kept_BG: BoolArray) 
     size = p_BG.shape[1]
     is_same_BGG = _same_class(class_BG, kept_BG)
     members_BG = is_same_BGG.sum(axis=2)
-    class_p_BG = (is_same_BGG @ p_BG[..., None])[..., 0] / np.maximum(members_BG, 1)
+    class_p_BG = (is_same_BGG * p_BG[:, None, :]).sum(axis=2) / np.maximum(members_BG, 1)
     first_BG = is_same_BGG.argmax(axis=2)
-    chance_BG = np.where(kept_BG & (first_BG == np.arange(size)), class_p_BG, 0.0)
+    is_first_BG = kept_BG & (first_BG == np.arange(size))
+    chance_BG = np.where(is_first_BG, class_p_BG, 0.0)
+    places = np.flatnonzero(is_first_BG.any(axis=0))
     right_K = np.arange(size + 1)
-    # Beyond the group's size nothing is ever right.
-    more_BGK = np.minimum(right_K + members_BG[..., None], size)
     n_B1 = kept_BG.sum(axis=1, keepdims=True)
     if_right_BK = np.sqrt(np.maximum(n_B1 - right_K, 0) / np.maximum(right_K, 1))
     if_wrong_BK = -np.sqrt(right_K / np.maximum(n_B1 - right_K, 1))
-    behind_right_BGK, behind_wrong_BGK = np.empty(more_BGK.shape), np.empty(more_BGK.shape)
-    for j in reversed(range(size)):
-        behind_right_BGK[:, j], behind_wrong_BGK[:, j] = if_right_BK, if_wrong_BK
-        if_right_BK = _with_class(if_right_BK, more_BGK[:, j], chance_BG[:, j])
-        if_wrong_BK = _with_class(if_wrong_BK, more_BGK[:, j], chance_BG[:, j])
+    behind = []
+    for j in reversed(places):
+        # Beyond the group's size nothing is ever right.
+        more_BK = np.minimum(right_K + members_BG[:, j, None], size)
+        when_right_BK = np.take_along_axis(if_right_BK, more_BK, axis=1)
+        behind.append((when_right_BK, if_wrong_BK))
+        chance_B1 = chance_BG[:, j, None]
+        if_right_BK = if_right_BK + chance_B1 * (when_right_BK - if_right_BK)
+        when_wrong_BK = np.take_along_axis(if_wrong_BK, more_BK, axis=1)
+        if_wrong_BK = if_wrong_BK + chance_B1 * (when_wrong_BK - if_wrong_BK)
     mean_BG, before_BK = np.zeros(p_BG.shape), np.zeros((len(p_BG), size + 1))
     before_BK[:, 0] = 1.0
-    for j in range(size):
-        when_right_BK = np.take_along_axis(behind_right_BGK[:, j], more_BGK[:, j], axis=1)
-        when_right_B = (before_BK * when_right_BK).sum(axis=1)
-        when_wrong_B = (before_BK * behind_wrong_BGK[:, j]).sum(axis=1)
-        mean_BG[:, j] = when_wrong_B + class_p_BG[:, j] * (when_right_B - when_wrong_B)
+    for j, (when_right_BK, when_wrong_BK) in zip(places, reversed(behind), strict=True):
+        right_B, wrong_B = ((before_BK * x).sum(axis=1) for x in (when_right_BK, when_wrong_BK))
+        mean_BG[:, j] = wrong_B + class_p_BG[:, j] * (right_B - wrong_B)
         fewer_BK = right_K - members_BG[:, j, None]
         moved_BK = np.take_along_axis(before_BK, np.maximum(fewer_BK, 0), axis=1)
         moved_BK = np.where(fewer_BK >= 0, moved_BK, 0.0)
         before_BK = before_BK + chance_BG[:, j, None] * (moved_BK - before_BK)
     return np.take_along_axis(mean_BG, first_BG, axis=1)
-
-
-def _with_class(mean_BK: FloatArray, more_BK: IntArray, chance_B: FloatArray) -> FloatArray:
-    """The mean when one more class may be right."""
-    moved_BK = np.take_along_axis(mean_BK, more_BK, axis=1)
-    return np.asarray(mean_BK + chance_B[:, None] * (moved_BK - mean_BK))
 
 
 def _same_class(class_BG: IntArray, kept_BG: BoolArray) -> BoolArray:

@@ -99,8 +99,8 @@ class CellChange:
 class LossChange:
     """What changes under one loss.
 
-    loss, advantage, std_floor: which one. is_no_op: no advantage of any rollout changes; reason:
-    why, if so.
+    loss, advantage, std_floor: which one; raw_std_floor: that of the raw verdict.
+    is_no_op: no advantage of any rollout changes; reason: why, if so.
     groups: share of groups with a rollout whose advantage changes; rollouts: share of rollouts
     whose own does. size: mean |change| per rollout; size_raw: mean |advantage| by the raw verdict,
     to hold it against. flipped: share of rollouts whose advantage goes from above 0 to below, or
@@ -110,6 +110,7 @@ class LossChange:
     loss: str
     advantage: str
     std_floor: float
+    raw_std_floor: float
     is_no_op: bool
     reason: str | None
     groups: float
@@ -130,7 +131,7 @@ def spread(paid: PaidRollouts) -> Spread:
     return Spread(
         varied=_share(_varies(paid.paid_N, paid.group_N, n_groups)),
         varied_raw=_share(_varies(paid.raw_N, paid.group_N, n_groups)),
-        told_apart=_share(is_apart.reshape(n_groups, len(OUTCOMES)).any(axis=1)),
+        told_apart=_share(np.asarray(is_apart.reshape(n_groups, len(OUTCOMES)).any(axis=1))),
         left_out=_share(np.isnan(paid.paid_N)),
         left_out_raw=_share(np.isnan(paid.raw_N)),
     )
@@ -154,6 +155,7 @@ def loss_change(paid: PaidRollouts, loss: Loss, raw_loss: Loss) -> LossChange:
         loss=loss.key,
         advantage=loss.advantage.value,
         std_floor=loss.std_floor,
+        raw_std_floor=raw_loss.std_floor,
         is_no_op=is_no_op,
         reason=_why_no_op(spread(paid), loss) if is_no_op else None,
         groups=_share(is_changed_B),

@@ -127,7 +127,8 @@ def _preview(preview: Mapping[str, Any]) -> list[dict[str, str | None]] | None:
             "help": _(
                 "A reviewer has judged the same answer to the same problem: right is paid 1, "
                 "wrong 0, whatever the verifier says."
-            ),
+            )
+            + _settled_against(preview),
         },
         {
             "label": _("Rejections left out"),
@@ -138,6 +139,13 @@ def _preview(preview: Mapping[str, Any]) -> list[dict[str, str | None]] | None:
             ),
         },
     ]
+
+
+def _settled_against(preview: Mapping[str, Any]) -> str:
+    share = preview.get("changes", {}).get("settled_against", 0)
+    if not share:
+        return ""
+    return " " + _("Against their verdict: %(share)s of rollouts.") % {"share": percent(share)}
 
 
 def _warnings(preview: Mapping[str, Any]) -> list[str]:

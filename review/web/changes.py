@@ -55,7 +55,8 @@ def changes_context(table: RewardTable, asked: str) -> dict[str, object] | None:
         "groups": changes.groups,
         "tried_on": _tried_on(changes),
         "passed_over": _passed_over(changes),
-        "notes": list(_notes(changes)),
+        "notes": _notes(changes),
+        "is_unsaid": changes.trainer is None,
         "losses": [_loss(table, changes, change, chosen) for change in changes.losses],
         "chosen": _name(chosen),
         "summary": _summary(chosen),
@@ -82,21 +83,17 @@ def _tried_on(changes: TableChanges) -> str:
         "steps": step_range(changes.first_step, changes.last_step),
     }
     if changes.is_sample:
-        return (
-            _(
-                "Tried on a sample: the first %(groups)s groups (%(rollouts)s rollouts) of %(n)s"
-                " of the steps %(steps)s, spread over the windows it was fitted on and the newest"
-                " steps."
-            )
-            % parts
+        text = _(
+            "Tried on a sample: the first groups, %(groups)s with %(rollouts)s rollouts, of %(n)s"
+            " of the steps %(steps)s. Those steps are spread over the windows that it was fitted on"
+            " and the newest steps."
         )
-    return (
-        _(
-            "Tried on all %(groups)s groups (%(rollouts)s rollouts) of the windows it was fitted on"
-            " and of the newest steps: %(n)s of the steps %(steps)s."
+    else:
+        text = _(
+            "Tried on all %(groups)s groups (%(rollouts)s rollouts) of the windows that it was"
+            " fitted on and of the newest steps: %(steps)s."
         )
-        % parts
-    )
+    return text % parts
 
 
 def _passed_over(changes: TableChanges) -> str:
@@ -113,9 +110,7 @@ def _notes(changes: TableChanges) -> list[str]:
     notes = []
     if changes.trainer in OTHER_TRAINERS:
         notes.append(str(OTHER_TRAINERS[changes.trainer or ""]))
-    elif changes.own is None:
-        notes.append(_("The run's config does not say its loss: choose the one it trains with."))
-    elif changes.own not in {change.loss for change in changes.losses}:
+    elif changes.own and changes.own not in {change.loss for change in changes.losses}:
         notes.append(
             _(
                 "This run's trainer makes expected advantages, which want probabilities: it cannot"
@@ -150,7 +145,7 @@ def _loss(
     return {
         "id": f"loss-{change.loss.replace('.', '-')}",
         "name": _name(change),
-        "help": MEANINGS[change.advantage],
+        "help": _meaning(change),
         "url": f"{url}?{urlencode({'loss': change.loss})}#changes",
         "is_chosen": change.loss == chosen.loss,
         "is_own": change.loss == changes.own,
@@ -159,6 +154,13 @@ def _loss(
         "size": _number(change.size),
         "flipped": percent(change.flipped),
     }
+
+
+def _meaning(change: LossChange) -> str:
+    meaning = str(MEANINGS[change.advantage])
+    if change.raw_std_floor == change.std_floor:
+        return meaning
+    return _("%(meaning)s; the floor comes with a table of probabilities") % {"meaning": meaning}
 
 
 def _summary(change: LossChange) -> str:
@@ -190,7 +192,10 @@ def _figures(changes: TableChanges, change: LossChange) -> list[dict[str, str | 
         {
             "label": _("Mean change of an advantage"),
             "text": _number(change.size),
-            "help": _("Up or down, over all rollouts. By the raw verdict an advantage is %(raw)s.")
+            "help": _(
+                "Up or down, over all rollouts. By the raw verdict they lie %(raw)s from 0 on"
+                " average."
+            )
             % {"raw": _number(change.size_raw)},
         },
         {

@@ -26,6 +26,8 @@ def keys(trainer: Trainer, rule: RewardRule) -> list[str]:
         {"objective": []},
         {"objective": {"advantage": 3, "std_floor": "0.3"}, "grpo": 1, "reward": None},
         {"objective": {"std_floor": -1}},
+        {"objective": {"advantage": "a word that no trainer has"}},
+        {"objective": {"advantage": ["group"]}},
         {"objective": {"std_floor": float("nan")}},
         {"objective": {"std_floor": 10**400}},
         {"objective": {"std_floor": True}},
@@ -63,6 +65,11 @@ def test_a_floor_of_the_trainers_own_is_tried_too_and_holds_for_both() -> None:
     assert loss == raw == Loss(Advantage.GROUP, 0.1)
     (loss, raw), *_ = losses_for(own, POSTERIOR)
     assert (loss, raw) == (Loss(Advantage.GROUP, 0.3), Loss(Advantage.GROUP, 0.1))
+
+
+def test_floors_that_look_the_same_are_one_loss() -> None:
+    own = trainer_of({"objective": {"advantage": "group", "std_floor": 0.30000001}})
+    assert keys(own, DEMOTE).count("group-0.3") == 1
 
 
 def test_unbiased_values_are_no_probabilities() -> None:

@@ -92,6 +92,15 @@ def test_a_signature_with_most_rejections_abstains_only_when_told(
     assert overridden.preview["left_out_of_rejections"] > 0.5
 
 
+@pytest.mark.parametrize("rule", [RewardRule.POSTERIOR, RewardRule.UNBIASED])
+def test_rules_that_leave_nothing_out_do_not_say_that_they_do(
+    run: Run, audited: AuditRule, rule: RewardRule
+) -> None:
+    assert built(run).preview["left_out_of_rejections"] > 0
+    preview = built(run, rule=rule).preview
+    assert (preview["rollouts_left_out"], preview["left_out_of_rejections"]) == (0, 0)
+
+
 def test_what_trainers_get_is_what_was_stored_byte_for_byte(run: Run, audited: AuditRule) -> None:
     table = services.publish_table(table=built(run), actor="ada")
     assert published_table(run).body == table.body

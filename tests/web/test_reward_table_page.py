@@ -20,8 +20,9 @@ HX = {"HX-Request": "true"}
 
 
 @pytest.fixture
-def audited(run: Run, ben: User) -> Run:
-    rule = builders.open_audit(run, budget=64, waves=1)
+def audited(project: Project, ben: User) -> Run:
+    run = builders.make_stored_run(project, groups=4)
+    rule = builders.open_audit(run, budget=32, waves=1)
     builders.label_wave(rule, ben)
     return run
 
@@ -47,9 +48,9 @@ def read(user: User, table: RewardTable, query: str = "", **headers: str) -> str
 
 def test_it_says_what_changes_under_each_loss(audited: Run, ada: User) -> None:
     page = read(ada, built(audited))
-    assert "Tried on all 40 groups (160 rollouts)" in page
+    assert "Tried on all 8 groups (32 rollouts)" in page
     assert "Under GRPO, DAPO it changes advantages in 100.0 % of the groups." in page
-    assert "config does not say its loss" in page
+    assert "config does not say which one it trains with" in page
     for name in ("GRPO, DAPO", "Dr. GRPO", "RLOO", "Expected advantages"):
         assert name in page
     assert "no-op" not in page
@@ -63,6 +64,11 @@ def test_the_losss_link_gives_that_loss_alone_or_the_page(audited: Run, ada: Use
     part = read(ada, table, "?loss=group-0.3", **HX)
     assert part.lstrip().startswith("<section")
     assert chosen(part) == ["GRPO, DAPO, deviation at least 0.3"]
+
+
+def test_a_floor_that_comes_with_the_table_is_said(audited: Run, ada: User) -> None:
+    assert "the floor comes with a table" in read(ada, built(audited, RewardRule.POSTERIOR))
+    assert "the floor comes with a table" not in read(ada, built(audited))
 
 
 def test_a_loss_that_is_none_leaves_it_at_the_runs_own(audited: Run, ada: User) -> None:
@@ -92,7 +98,7 @@ def test_a_no_op_is_called_that_with_what_would_not_be_one(audited: Run, ada: Us
     page = read(ada, table)
     assert "A no-op under GRPO, DAPO" in page
     assert "because in every group all rollouts have the same verdict" in page
-    assert "it makes a difference under: GRPO, DAPO, deviation at least 0.3; Dr. GRPO" in page
+    assert "makes a difference under: GRPO, DAPO, deviation at least 0.3; Dr. GRPO" in page
     assert '<span class="tag tag-warning">no-op</span>' in page
     other = read(ada, table, "?loss=centred")
     assert "A no-op under" not in other

@@ -100,7 +100,7 @@ def build_table(
         labels=labels,
         body=body,
         digest=hashlib.sha256(body.encode()).hexdigest(),
-        preview=_preview(changes, numbers),
+        preview=_preview(changes, numbers, rule),
         created_by=str(actor),
     )
     record_event(actor=actor, action="reward table built", subject=table, version=version)
@@ -196,14 +196,17 @@ def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def _preview(changes: TableChanges, numbers: RewardNumbers) -> Mapping[str, object]:
-    """What the table would do to stored groups, in shares."""
+def _preview(
+    changes: TableChanges, numbers: RewardNumbers, rule: RewardRule
+) -> Mapping[str, object]:
+    """What the table would do to stored groups, in shares. Other rules leave no rejection out."""
+    leaves_out = rule == RewardRule.DEMOTE_OR_ABSTAIN
     return {
         "groups": changes.groups,
         "groups_flat": round(1 - changes.spread.varied, 4) if changes.groups else 0.0,
         "groups_flat_raw": round(1 - changes.spread.varied_raw, 4) if changes.groups else 0.0,
         "rollouts_left_out": changes.spread.left_out,
         "rollouts_settled": changes.settled,
-        "left_out_of_rejections": round(numbers.left_out_of_rejections, 4),
+        "left_out_of_rejections": round(numbers.left_out_of_rejections, 4) if leaves_out else 0.0,
         "changes": stored(changes),
     }
