@@ -173,7 +173,7 @@ def _summary(change: LossChange) -> str:
 def _no_op(changes: TableChanges, change: LossChange) -> dict[str, object]:
     others = [_name(other) for other in changes.losses if not other.is_no_op]
     return {
-        "text": _("A no-op under %(loss)s: published or not, training goes on just the same.")
+        "text": _("A no-op under %(loss)s: every advantage is what the raw verdict makes it.")
         % {"loss": _name(change)},
         "reason": said(change.reason),
         "others": "; ".join(others),
