@@ -20,7 +20,7 @@ from trainer.metrics import Update, UpdateSums
 from trainer.ranks import clip_gradients
 from trainer.run import Run
 from trainer.stages.errors import TrainingError
-from trainer.stages.experience import Experience, micro_batches
+from trainer.stages.experience import Experience, by_length, micro_batches
 
 # N = rows (completions), T = tokens of a completion
 
@@ -119,7 +119,7 @@ class Updater:
         ranks, mask_NT = self.run.ranks, experience.completions.mask_NT
         counted = experience.rows_of(places)
         n_rows, n_tokens = ranks.sums([len(counted), float(mask_NT[counted].sum())])
-        rows = self._teaching(counted, worth)
+        rows = by_length(self._teaching(counted, worth), mask_NT)
         n_parts = ranks.largest(_n_parts(len(rows), self.grpo.micro_rows))
         if n_parts == 0:
             return UpdateSums()
