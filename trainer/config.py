@@ -54,7 +54,8 @@ class RunConfig:
     threads: int = 1  # of torch; two collapse where other processes use the same cores
     eval_every: int = 5
     eval_problems: int = 256
-    eval_samples: int = 1  # completions per held-out problem; more give pass@k
+    # Completions per held-out problem at the ends of a stage, one between; more give pass@k.
+    eval_samples: int = 1
     checkpoint_every: int = 1
     log_completions: bool = False  # completions/*.parquet, as TRL writes them
     tensorboard: bool = False

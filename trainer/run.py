@@ -99,13 +99,14 @@ class Run:
     def responses(self, completions: Completions) -> list[str]:
         return [self.tokenizer.decode(row) for row in completions.token_NT.tolist()]
 
-    def evaluate(self) -> Row:
+    def evaluate(self, *, n: int | None = None) -> Row:
         """The held-out problems, sampled with the same random numbers each time.
 
+        n: completions a problem; None = `run.eval_samples`.
         eval_reward: pass@1 by the verifier; eval_true_accuracy: by the task's rubric. With several
         completions a problem there are eval_pass_at_<n> and eval_true_pass_at_<n> as well.
         """
-        n, grpo = self.config.run.eval_samples, self.config.grpo
+        n, grpo = n or self.config.run.eval_samples, self.config.grpo
         accepted: list[int] = []
         right: list[int] = []
         mine = [self.held_out[i] for i in self.ranks.share(len(self.held_out))]

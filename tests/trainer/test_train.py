@@ -57,6 +57,15 @@ def test_run_alone_leaves_metrics_for_every_step(tmp_path: Path, cold_starts: Pa
     assert rows[1]["table_version"] is None
 
 
+def test_held_out_problems_are_sampled_more_often_at_the_ends(
+    tmp_path: Path, cold_starts: Path
+) -> None:
+    train(make_config(run={"eval_samples": 2}), out=tmp_path, cold_starts=cold_starts)
+    rows = read_rows(tmp_path)
+    assert ["eval_true_pass_at_2" in row for row in rows] == [True, False, False, False, True]
+    assert ["eval_reward" in row for row in rows] == [True, False, True, False, True]
+
+
 def test_same_seed_gives_the_same_run_and_another_seed_another(
     tmp_path: Path, cold_starts: Path
 ) -> None:

@@ -80,7 +80,7 @@ class GrpoStage:
             place, row = self._step(place)
             is_last = place.done == self.grpo.steps
             if is_last or place.steps % self.run.config.run.eval_every == 0:
-                row |= self.run.evaluate()
+                row |= self.run.evaluate(n=None if is_last else 1)
             self.run.log.add(row)
             if self._is_to_be_saved(place, is_last):
                 self._save(place)
