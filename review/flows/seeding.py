@@ -208,20 +208,19 @@ def _seeded(plan: Plan, users: Mapping[str, User], kept: Secrets) -> SeededRun:
     )
 
 
-def recipe_settings(plan: Plan) -> dict[str, dict[str, Any]]:
-    """The settings that the trainer will use, section by section."""
+def recipe_settings(plan: Plan) -> dict[str, Any]:
+    """The settings that the trainer will use, section by section; stages are taken as a whole."""
     settings = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
     own = tomllib.loads(plan.recipe.read_text(encoding="utf-8"))
     chosen = {"run": {"seed": SEED}, "reward": {"source": plan.reward_source}}
     for changes in (own, chosen):
         for section, values in changes.items():
-            settings[section] |= values
+            is_section = isinstance(values, dict)
+            settings[section] = settings[section] | values if is_section else values
     return settings
 
 
-def _registered(
-    project: Project, plan: Plan, config: dict[str, dict[str, Any]], actor: User
-) -> Run:
+def _registered(project: Project, plan: Plan, config: dict[str, Any], actor: User) -> Run:
     """The run before its trainer has started: that one registers it again, by the same uid."""
     verifier = build(config["reward"]["verifier"])
     run, _ = ingest.open_run(
@@ -245,7 +244,7 @@ def _registered(
     return run
 
 
-def _rules(plan: Plan, config: dict[str, dict[str, Any]]) -> list[NewRule]:
+def _rules(plan: Plan, config: dict[str, Any]) -> list[NewRule]:
     """An audit of the steps before the first reward table, and a smaller one every ten steps."""
     warm_up = config["reward"]["warm_up_steps"]
     return [

@@ -23,7 +23,7 @@ from review.flows.seeding import (
 from review.labeling.models import Queue
 from review.runs.models import Run, RunStatus
 from review.sampling.models import AuditRule, RuleState
-from trainer.config import load_config
+from trainer.config import TrainerConfig, load_config
 from trainer.data import run_payload
 from trainer.verifiers import build
 
@@ -126,7 +126,7 @@ def test_audits_are_started_before_the_first_rollout(demo: Demo) -> None:
 def test_recorded_settings_are_those_of_the_trainer(plan: Plan) -> None:
     config = load_config(plan.recipe).with_overrides(seed=SEED, reward_source=plan.reward_source)
 
-    assert recipe_settings(plan) == config.to_dict()
+    assert TrainerConfig.from_dict(recipe_settings(plan)) == config
 
 
 def test_both_runs_start_from_the_same_weights() -> None:
