@@ -2,6 +2,9 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SEEDS ?= 0
+# Arms of bench-hack instead of the usual ones, see trainer/demo/plans.py.
+ARMS ?=
+FULL ?=
 # How often a benchmark repeats its audits.
 REPLICATES ?= 1000
 # How many test processes, each with a database of its own: make test JOBS=0 for one, in sight.
@@ -18,8 +21,8 @@ html := find templates -name '*.html'
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-integrations check fmt-check lint types imports templates \
 	migrations deploy fix loop bench-advantages bench-coverage bench-desk bench-draw bench-evouna \
-	bench-ingest bench-judges bench-queue bench-render bench-train bench-verify screenshots \
-	browser sandbox openapi
+	bench-hack bench-ingest bench-judges bench-queue bench-render bench-train bench-verify \
+	screenshots browser sandbox openapi
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +106,11 @@ fix: .venv/dev.stamp ## format the code and the templates, and fix what can be f
 
 loop: .venv/demo.stamp ## the closed loop, measured for SEEDS="0 1 2"
 	$(python) manage.py loop --seeds $(SEEDS)
+
+bench-hack: SEEDS = 0 1 2 3 4
+bench-hack: .venv/demo.stamp ## does calibration help? FULL=1: every arm, hours; ARMS=raw,true: these
+	$(python) manage.py loop --comparison hack$(if $(FULL),-full) --arms "$(ARMS)" \
+		--seeds $(SEEDS) --out hack
 
 bench-advantages: .venv/dev.stamp ## how near do calibrated rewards bring advantages to the true ones?
 	$(python) -m tests.bench.advantages

@@ -229,6 +229,8 @@ class AuditPayload:
 
     last_step: None = to the end of the run. window_steps: steps per window. budget: labels per
     window. focus: weights of the estimands. shows_reference: whether reviewers see the answer.
+    reviews_contradictions: a label that contradicts the verdict gets a second review, as do
+    second_review_share of all; labels that disagree get a third.
     """
 
     name: str
@@ -239,6 +241,8 @@ class AuditPayload:
     waves: int
     focus: Mapping[str, float]
     shows_reference: bool = True
+    reviews_contradictions: bool = False
+    second_review_share: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of the API."""
@@ -251,6 +255,10 @@ class AuditPayload:
             "waves": self.waves,
             "focus": dict(self.focus),
             "shows_reference": self.shows_reference,
+            "second_reviews": {
+                "contradictions": self.reviews_contradictions,
+                "share": self.second_review_share,
+            },
         }
 
 

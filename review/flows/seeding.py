@@ -37,6 +37,8 @@ PEOPLE_RECIPE = RECIPES / "demo_people.toml"
 SEED = 0
 STEP_BLOCK = 1
 LEAD, REVIEWERS, SCRIPT = "ada", ("ben", "cyd"), "scripted-rubric"
+# Three, because a tie between two is broken by a third.
+LOOP_REVIEWERS = (SCRIPT, f"{SCRIPT}-2", f"{SCRIPT}-3")
 # Without letters and digits that look alike.
 PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # noqa: S105  (an alphabet)
 PASSWORD_LENGTH = 12
@@ -87,8 +89,10 @@ class Demo:
 
 @dataclass(frozen=True, slots=True)
 class LoopTokens:
+    """labels: one a reviewer."""
+
     ingest: str
-    label: str
+    labels: tuple[str, ...]
     lead: str
 
 
@@ -140,12 +144,14 @@ def seed_demo(file: Path) -> Demo:
 
 @transaction.atomic
 def seed_loop() -> LoopTokens:
-    """A fresh project with the three programs of a measured loop; its runs come by the API."""
+    """A fresh project with the programs of a measured loop; its runs come by the API."""
     name = f"loop-{uuid4().hex[:8]}"
     project = Project.objects.create(slug=name, name=f"Measured {name}")
-    lead, reviewer = _user("loop-lead"), _user(SCRIPT)
+    lead = _user("loop-lead")
     add_member(project=project, user=lead, role=Role.LEAD, actor=lead)
-    add_member(project=project, user=reviewer, role=Role.REVIEWER, actor=lead)
+    reviewers = [_user(reviewer) for reviewer in LOOP_REVIEWERS]
+    for reviewer in reviewers:
+        add_member(project=project, user=reviewer, role=Role.REVIEWER, actor=lead)
 
     def token(owner: User, name: str, *scopes: str) -> str:
         issued = issue_token(project=project, owner=owner, name=name, scopes=scopes, actor=lead)
@@ -153,7 +159,7 @@ def seed_loop() -> LoopTokens:
 
     return LoopTokens(
         ingest=token(lead, "trainer", Scope.INGEST, Scope.TABLE),
-        label=token(reviewer, "scripted reviewer", Scope.LABEL),
+        labels=tuple(token(user, user.username, Scope.LABEL) for user in reviewers),
         lead=token(lead, "driver", Scope.LEAD),
     )
 

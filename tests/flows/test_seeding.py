@@ -197,10 +197,12 @@ def test_training_goes_on_from_its_checkpoint_and_else_starts_over(
 def test_each_measured_loop_has_a_project_of_its_own() -> None:
     first, second = seed_loop(), seed_loop()
 
-    tokens = [usable_token(secret) for secret in (first.ingest, first.label, first.lead)]
-    assert [token.scopes for token in tokens if token] == [["ingest", "table"], ["label"], ["lead"]]
+    tokens = [usable_token(secret) for secret in (first.ingest, *first.labels, first.lead)]
+    scopes = [["ingest", "table"], *[["label"]] * 3, ["lead"]]
+    assert [token.scopes for token in tokens if token] == scopes
+    assert len({token.owner_id for token in tokens if token and token.scopes == ["label"]}) == 3
     assert len({token.project_id for token in tokens if token}) == 1
     other = usable_token(second.lead)
     assert other is not None
-    assert tokens[2] is not None
-    assert other.project_id != tokens[2].project_id
+    assert tokens[-1] is not None
+    assert other.project_id != tokens[-1].project_id

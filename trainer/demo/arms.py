@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.demo.plans import ArmPlan
 from trainer.metrics import Row, read_rows
 
 AT_ONCE = 2
@@ -21,19 +22,26 @@ class ArmFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One training run of a comparison. environment: what its process gets besides ours."""
+    """One training run of a comparison, by its plan.
 
-    name: str
-    reward: str
+    uid: names it on the server. environment: what its process gets besides ours.
+    """
+
+    plan: ArmPlan
     uid: str
     folder: Path
     environment: Mapping[str, str]
 
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
     def command(self, recipe: Path, *, seed: int, cold_starts: Path) -> list[str]:
         return [
             *(sys.executable, "-m", "trainer", "train", str(recipe)),
-            *("--seed", str(seed), "--reward", self.reward, "--run-uid", self.uid),
+            *("--seed", str(seed), "--reward", self.plan.reward, "--run-uid", self.uid),
             *("--out", str(self.folder), "--cold-starts", str(cold_starts)),
+            *(part for setting in self.plan.settings for part in ("--set", setting)),
         ]
 
 
@@ -54,6 +62,13 @@ class Arms:
         self._arms, self._waiting = arms, list(arms)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._shown_at = time.monotonic()
+
+    @property
+    def is_done(self) -> bool:
+        return not (self._running or self._waiting)
+
+    def has_started(self, name: str) -> bool:
+        return all(arm.name != name for arm in self._waiting)
 
     def tick(self) -> None:
         """Note what has ended, start what may start, show progress now and then.
@@ -77,12 +92,6 @@ class Arms:
             sys.stdout.write(f"  {self.progress()}\n")
             sys.stdout.flush()
 
-    def wait(self) -> None:
-        """Until every arm has ended."""
-        while self._running or self._waiting:
-            self.tick()
-            time.sleep(0.5)
-
     def stop(self) -> None:
         """End what still runs: asked first, killed after a few seconds."""
         deadline = time.monotonic() + _STOP_S
@@ -99,7 +108,7 @@ class Arms:
         return " | ".join(
             f"{arm.name} {_short(rows[-1])}"
             for arm in self._arms
-            if (rows := read_rows(arm.folder))
+            if arm.name in self._running and (rows := read_rows(arm.folder))
         )
 
     def _started(self, arm: Arm) -> subprocess.Popen[bytes]:

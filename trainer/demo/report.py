@@ -1,22 +1,21 @@
 """The demo's outcome for people: a table, a plot, and one line of figures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from trainer.demo.plans import ArmPlan
 from trainer.metrics import Row
 from trainer.wire import EstimateAnswer
 
-ARMS = ("raw", "calibrated", "true")
 ESTIMANDS = ("recall", "fpr", "accuracy", "hack_rate")
-_LABELS = {
-    "raw": "raw verdict",
-    "calibrated": "calibrated from labels",
-    "true": "true reward (ceiling)",
-}
-_COLOURS = {"raw": "#b3261e", "calibrated": "#0b6e4f", "true": "#5f6368"}
-_PANELS = {"eval_reward": "verifier reward", "eval_true_accuracy": "true accuracy"}
+REWARD, TRUTH = "eval_reward", "eval_true_accuracy"
+PANELS = {REWARD: "verifier reward", TRUTH: "true accuracy"}
+_CALIBRATED = "calibrated-300"
+_COLOURS = {"raw": "#b3261e", _CALIBRATED: "#0b6e4f", "true": "#5f6368", "random": "#b08900"}
+_OTHER_COLOUR = "#3b5b92"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,12 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class SeedResult:
-    """One seed's runs: metrics rows by arm, publications, labels used."""
+    """One seed's runs, by arm: metrics rows, publications, and the labels given."""
 
     seed: int
     rows: dict[str, list[Row]]
-    publications: list[Publication]
-    n_labels: int
+    publications: dict[str, list[Publication]]
+    n_labels: dict[str, int]
 
     def evaluations(self, arm: str, key: str) -> dict[int, float]:
         """Step -> value on the held-out problems."""
@@ -69,69 +68,99 @@ def publication_line(publication: Publication) -> str:
     return "  ".join(parts)
 
 
-def table(results: Sequence[SeedResult]) -> str:
+def table(results: Sequence[SeedResult], plans: Sequence[ArmPlan]) -> str:
     """Verifier reward / true accuracy on the held-out problems, by step and arm."""
     lines = []
     for result in results:
-        lines += ["", f"seed {result.seed}, {result.n_labels} labels; reward / true accuracy"]
-        lines.append("step  " + "".join(f"{_LABELS[arm]:>26}" for arm in ARMS))
-        for step in result.evaluations("raw", "eval_reward"):
-            cells = [_both(result, arm, step) for arm in ARMS]
-            lines.append(f"{step:>4}  " + "".join(f"{cell:>26}" for cell in cells))
-        lines += map(publication_line, result.publications)
+        labels = "".join(f", {n} labels" for n in result.n_labels.values())
+        lines += ["", f"seed {result.seed}{labels}; reward / true accuracy"]
+        lines.append("step  " + "".join(f"{plan.label:>32}" for plan in plans))
+        for step in result.evaluations(plans[0].name, REWARD):
+            cells = [_both(result, plan.name, step) for plan in plans]
+            lines.append(f"{step:>4}  " + "".join(f"{cell:>32}" for cell in cells))
+        for publications in result.publications.values():
+            lines += map(publication_line, publications)
     return "\n".join(lines) + "\n"
 
 
 def _both(result: SeedResult, arm: str, step: int) -> str:
-    values = [result.evaluations(arm, key).get(step) for key in _PANELS]
+    values = [result.evaluations(arm, key).get(step) for key in PANELS]
     return " / ".join("-" if value is None else f"{value:.2f}" for value in values)
 
 
 def figures(results: Sequence[SeedResult]) -> dict[str, float]:
     """The worst case over the seeds, so that a figure is true of each of them."""
-    truth, reward = "eval_true_accuracy", "eval_reward"
+
+    def gain(result: SeedResult, arm: str, key: str) -> float:
+        return result.final(arm, key) - result.start(arm, key)
+
     return {
-        "labels": max(r.n_labels for r in results),
-        "raw_reward_rise": min(r.final("raw", reward) - r.start("raw", reward) for r in results),
-        "raw_final": max(r.final("raw", truth) for r in results),
-        "calibrated_final": min(r.final("calibrated", truth) for r in results),
-        "calibrated_gain": min(
-            r.final("calibrated", truth) - r.start("calibrated", truth) for r in results
-        ),
+        "labels": max(r.n_labels[_CALIBRATED] for r in results),
+        "raw_reward_rise": min(gain(r, "raw", REWARD) for r in results),
+        "raw_final": max(r.final("raw", TRUTH) for r in results),
+        "calibrated_final": min(r.final(_CALIBRATED, TRUTH) for r in results),
+        "calibrated_gain": min(gain(r, _CALIBRATED, TRUTH) for r in results),
         "calibrated_minus_raw": min(
-            r.final("calibrated", truth) - r.final("raw", truth) for r in results
+            r.final(_CALIBRATED, TRUTH) - r.final("raw", TRUTH) for r in results
         ),
-        "true_final": min(r.final("true", truth) for r in results),
+        "true_final": min(r.final("true", TRUTH) for r in results),
         "seeds": len(results),
     }
 
 
-def figures_line(results: Sequence[SeedResult]) -> str:
-    rounded = {name: round(value, 4) for name, value in figures(results).items()}
-    return json.dumps({"bench": "loop", "figures": rounded})
+def figures_line(results: Sequence[SeedResult], plans: Sequence[ArmPlan]) -> str:
+    return json_line("loop", figures(results))
 
 
-def plot(results: Sequence[SeedResult], folder: Path) -> list[Path]:
-    """Three curves in two panels, seeds thin and their mean thick: loop.png and loop.svg."""
+def json_line(bench: str, numbers: Mapping[str, float | None]) -> str:
+    rounded = {k: None if value is None else round(value, 4) for k, value in numbers.items()}
+    return json.dumps({"bench": bench, "figures": rounded})
+
+
+def plot(results: Sequence[SeedResult], plans: Sequence[ArmPlan], folder: Path) -> list[Path]:
+    """The arms' curves: loop.png and loop.svg."""
+    pyplot = drawing()
+    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    for axes, key in zip(panels, PANELS, strict=True):
+        draw_curves(axes, results, plans, key)
+    panels[0].legend(frameon=False)
+    return saved(figure, folder / "loop")
+
+
+def drawing() -> Any:
+    """Matplotlib's pyplot, without a screen."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for axes, (key, title) in zip(panels, _PANELS.items(), strict=True):
-        for arm in ARMS:
-            curves = [result.evaluations(arm, key) for result in results]
-            for curve in curves:
-                axes.plot(curve.keys(), curve.values(), color=_COLOURS[arm], lw=0.8, alpha=0.4)
-            steps = [step for step in curves[0] if all(step in curve for curve in curves)]
-            means = [sum(curve[step] for curve in curves) / len(curves) for step in steps]
-            axes.plot(steps, means, color=_COLOURS[arm], lw=2, label=_LABELS[arm])
-        axes.set(title=f"{title}, held-out problems", xlabel="step", ylim=(0, 1))
-        axes.grid(alpha=0.25)
-    panels[0].legend(frameon=False)
-    paths = [folder / "loop.png", folder / "loop.svg"]
+    return pyplot
+
+
+def draw_curves(
+    axes: Any, results: Sequence[SeedResult], plans: Sequence[ArmPlan], key: str
+) -> None:
+    """A curve for each arm: seeds thin, their mean thick."""
+    for plan in plans:
+        colour = colour_of(plan)
+        curves = [result.evaluations(plan.name, key) for result in results]
+        for curve in curves:
+            axes.plot(curve.keys(), curve.values(), color=colour, lw=0.8, alpha=0.4)
+        steps = [step for step in curves[0] if all(step in curve for curve in curves)]
+        means = [sum(curve[step] for curve in curves) / len(curves) for step in steps]
+        axes.plot(steps, means, color=colour, lw=2, label=plan.label)
+    axes.set(title=f"{PANELS[key]}, held-out problems", xlabel="step", ylim=(0, 1))
+    axes.grid(alpha=0.25)
+
+
+def colour_of(plan: ArmPlan) -> str:
+    return _COLOURS.get(plan.name, _OTHER_COLOUR)
+
+
+def saved(figure: Any, stem: Path) -> list[Path]:
+    """The figure as PNG and SVG."""
+    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
     for path in paths:
         figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    drawing().close(figure)
     return paths

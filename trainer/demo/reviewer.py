@@ -11,7 +11,7 @@ import sys
 import time
 
 from trainer.client import AssayClient, AssayError, AssayUnavailable
-from trainer.demo.oracle import label_queue
+from trainer.demo.oracle import Reviewer, label_queue
 
 _POLL_S = 2.0
 _AT_ONCE = 100
@@ -31,7 +31,7 @@ def main(queues: list[str]) -> int:
 def _label_all(client: AssayClient, queues: list[str]) -> None:
     for queue in queues:
         try:
-            n_labelled = label_queue(client, queue, limit=_AT_ONCE)
+            n_labelled = label_queue([Reviewer(client)], queue, limit=_AT_ONCE)
         except AssayUnavailable:
             return  # the server is starting or stopping: the items wait
         if n_labelled:

@@ -1,34 +1,22 @@
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from trainer.config import ConfigError, TrainerConfig
+from trainer.config import ConfigError
 from trainer.demo import loop
 from trainer.demo.arms import Arm, ArmFailedError, Arms, make_cold_start
-from trainer.demo.loop import LABEL_LIMIT, WARM_UP_BUDGET, WINDOW_BUDGET, Tokens, planned_tables
-
-
-def test_plan_of_the_demo_stays_within_the_labels_and_covers_every_step() -> None:
-    plan = planned_tables(TrainerConfig())
-    windows = [(table.first_step, table.last_step) for table in plan]
-    assert windows == [(1, 8), (9, 18), (19, 28), (29, 38), (39, 48)]
-    assert [table.valid_to_step for table in plan] == [18, 28, 38, 48, 60]
-    assert WARM_UP_BUDGET + WINDOW_BUDGET * (len(plan) - 1) <= LABEL_LIMIT
-
-
-@pytest.mark.parametrize(("steps", "last_valid"), [(12, [12]), (18, [18]), (25, [18, 25])])
-def test_plan_of_a_short_run_ends_with_it(steps: int, last_valid: list[int]) -> None:
-    plan = planned_tables(TrainerConfig.from_dict({"grpo": {"steps": steps}}))
-    assert [table.valid_to_step for table in plan] == last_valid
+from trainer.demo.loop import Tokens
+from trainer.demo.plans import ARMS, ArmPlan
 
 
 def test_missing_tokens_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_INGEST_TOKEN", "a")
-    monkeypatch.delenv("ASSAY_LABEL_TOKEN", raising=False)
+    monkeypatch.delenv("ASSAY_LABEL_TOKENS", raising=False)
     monkeypatch.delenv("ASSAY_LEAD_TOKEN", raising=False)
-    with pytest.raises(ConfigError, match="set ASSAY_LABEL_TOKEN, ASSAY_LEAD_TOKEN"):
+    with pytest.raises(ConfigError, match="set ASSAY_LABEL_TOKENS, ASSAY_LEAD_TOKEN"):
         Tokens.from_environment()
 
 
@@ -40,19 +28,51 @@ def test_driver_without_tokens_says_so(
     assert "set ASSAY_INGEST_TOKEN" in capsys.readouterr().err
 
 
+def test_arm_with_more_reviewers_than_tokens_is_refused() -> None:
+    arms = [ARMS["raw"], ARMS["calibrated-300-erring"]]
+    Tokens("ingest", ("a", "b", "c"), "lead").check(arms)
+    with pytest.raises(ConfigError, match="ASSAY_LABEL_TOKENS: make it 3 tokens"):
+        Tokens("ingest", ("a", "b"), "lead").check(arms)
+
+
+def test_unknown_arm_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        loop.main(["--url", "http://127.0.0.1:1", "--out", str(tmp_path), "--arms", "raw,rew"])
+    assert "rew is none of raw" in capsys.readouterr().err
+
+
+def test_arm_trains_with_its_own_settings(tmp_path: Path) -> None:
+    arm = Arm(ARMS["raw-kl-constant"], "uid", tmp_path, {})
+    command = arm.command(tmp_path / "demo.toml", seed=3, cold_starts=tmp_path)
+    settings = [command[i + 1] for i, part in enumerate(command) if part == "--set"]
+    assert {"objective.kl=0.04", "grpo.final_learning_rate_share=1.0"} <= set(settings)
+    assert command[command.index("--reward") + 1] == "verdict"
+
+
 class ScriptArm(Arm):
     """An arm whose process runs a line of Python instead of a training."""
 
     def command(self, recipe: Path, *, seed: int, cold_starts: Path) -> list[str]:
-        return [sys.executable, "-c", self.reward]
+        return [sys.executable, "-c", self.plan.reward]
 
 
 def make_arms(folder: Path, *scripts: str) -> Arms:
     arms: list[Arm] = [
-        ScriptArm(f"arm-{i}", script, f"uid-{i}", folder / f"arm-{i}", {"ASSAY_TOKEN": "mine"})
+        ScriptArm(
+            ArmPlan(f"arm-{i}", f"arm {i}", script),
+            f"uid-{i}",
+            folder / f"arm-{i}",
+            {"ASSAY_TOKEN": "mine"},
+        )
         for i, script in enumerate(scripts)
     ]
     return Arms(arms, folder / "recipe", seed=0, cold_starts=folder)
+
+
+def wait_for(arms: Arms) -> None:
+    while not arms.is_done:
+        arms.tick()
+        time.sleep(0.05)
 
 
 def test_arms_run_two_at_once_and_all_of_them(tmp_path: Path) -> None:
@@ -62,7 +82,9 @@ def test_arms_run_two_at_once_and_all_of_them(tmp_path: Path) -> None:
     arms.tick()
     arms.tick()
     assert not (tmp_path / "arm-2").exists()
-    arms.wait()
+    assert arms.has_started("arm-1")
+    assert not arms.has_started("arm-2")
+    wait_for(arms)
     assert started.read_text() == "xxx"
 
 
@@ -71,13 +93,13 @@ def test_arm_gets_its_own_tokens_and_no_others(
 ) -> None:
     monkeypatch.setenv("ASSAY_LEAD_TOKEN", "secret")
     script = "import os; print({k: v for k, v in os.environ.items() if k.startswith('ASSAY')})"
-    make_arms(tmp_path, script).wait()
+    wait_for(make_arms(tmp_path, script))
     assert (tmp_path / "arm-0" / "train.log").read_text() == "{'ASSAY_TOKEN': 'mine'}\n"
 
 
 def test_failed_arm_ends_the_wait(tmp_path: Path) -> None:
     with pytest.raises(ArmFailedError, match="arm-0: exit status 3"):
-        make_arms(tmp_path, "raise SystemExit(3)").wait()
+        wait_for(make_arms(tmp_path, "raise SystemExit(3)"))
 
 
 def test_stopping_ends_what_runs(tmp_path: Path) -> None:
@@ -86,12 +108,15 @@ def test_stopping_ends_what_runs(tmp_path: Path) -> None:
     arms.stop()
 
 
-def test_progress_shows_each_arms_last_step(tmp_path: Path) -> None:
-    arms = make_arms(tmp_path, "", "")
-    (tmp_path / "arm-1").mkdir()
+def test_progress_shows_the_last_step_of_what_runs(tmp_path: Path) -> None:
+    arms = make_arms(tmp_path, *["import time; time.sleep(60)"] * 2)
+    arms.tick()
     row = {"step": 7, "verifier_reward": 0.5, "true_accuracy": 0.25}
     (tmp_path / "arm-1" / "metrics.jsonl").write_text(json.dumps(row) + "\n" + '{"step": 8')
-    assert arms.progress() == "arm-1 step 7: reward 0.50, true 0.25"
+    try:
+        assert arms.progress() == "arm-1 step 7: reward 0.50, true 0.25"
+    finally:
+        arms.stop()
 
 
 def test_cold_start_that_fails_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 from tests.trainer.recording_server import Answer, RecordingServer
 from trainer.client import AssayClient
-from trainer.demo.oracle import label_of, label_queue
+from trainer.demo.oracle import Reviewer, label_of, label_queue
 from trainer.wire import Assignment
 
 
@@ -31,6 +31,35 @@ def test_same_assignment_gets_the_same_client_key() -> None:
     assert label_of(first) == label_of(second)
 
 
+def reviewer(name: str, error_rate: float = 0.04) -> Reviewer:
+    return Reviewer(AssayClient("http://127.0.0.1:1", "token"), name, error_rate)
+
+
+def problems(n: int) -> list[Assignment]:
+    return [make_assignment(f"1+{i}={1 + i}", problem=f"1+{i}=?") for i in range(n)]
+
+
+def test_errors_are_as_frequent_as_they_should_be() -> None:
+    n_errors = sum(map(reviewer("a").errs_at, problems(5_000)))
+    assert 150 < n_errors < 250
+
+
+def test_same_reviewer_errs_at_the_same_items_each_time() -> None:
+    first, again = (list(map(reviewer("a").errs_at, problems(500))) for _ in range(2))
+    assert first == again
+    assert any(first)
+
+
+def test_reviewers_err_apart_from_each_other() -> None:
+    a, b = reviewer("a"), reviewer("b")
+    n_both = sum(a.errs_at(item) and b.errs_at(item) for item in problems(5_000))
+    assert n_both < 25  # .04 squared is 8 in 5,000
+
+
+def test_exact_reviewer_never_errs() -> None:
+    assert not any(map(reviewer("a", 0.0).errs_at, problems(500)))
+
+
 class Queue(RecordingServer):
     """A server whose queue holds this many items."""
 
@@ -51,7 +80,7 @@ class Queue(RecordingServer):
         return Answer(200, {"assignment": assignment})
 
 
-def labelled(limit: int) -> tuple[int, list[Any]]:
+def labelled(limit: int, error_rate: float = 0.0) -> tuple[int, list[Any]]:
     queue = Queue()
     queue.answers = {
         f"POST /api/v1/assignments/a-{i}/label": Answer(201, {"id": "l", "is_late": False})
@@ -60,7 +89,7 @@ def labelled(limit: int) -> tuple[int, list[Any]]:
     queue.start()
     try:
         with AssayClient(queue.url, "token") as client:
-            n_labels = label_queue(client, "q-1", limit=limit)
+            n_labels = label_queue([Reviewer(client, error_rate=error_rate)], "q-1", limit=limit)
     finally:
         queue.stop()
     return n_labels, [r.body for r in queue.requests if r.path.endswith("/label")]
@@ -75,3 +104,8 @@ def test_queue_is_labelled_until_it_is_empty() -> None:
 def test_limit_leaves_the_rest_in_the_queue() -> None:
     n_labels, labels = labelled(limit=2)
     assert n_labels == len(labels) == 2
+
+
+def test_erring_reviewer_says_the_opposite() -> None:
+    _, labels = labelled(limit=3, error_rate=1.0)
+    assert {label["answer"] for label in labels} == {"incorrect"}

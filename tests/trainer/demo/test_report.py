@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer.demo.plans import ARMS
 from trainer.demo.report import (
     Publication,
     SeedResult,
@@ -14,6 +15,8 @@ from trainer.demo.report import (
 )
 from trainer.metrics import Row
 from trainer.wire import EstimateAnswer
+
+PLANS = [ARMS[name] for name in ("raw", "calibrated-300", "true")]
 
 
 def make_rows(start: tuple[float, float], final: tuple[float, float]) -> list[Row]:
@@ -39,11 +42,11 @@ def make_result(seed: int = 0, *, calibrated: float = 0.7, n_labels: int = 240) 
         seed=seed,
         rows={
             "raw": make_rows((0.36, 0.33), (0.8, 0.01)),
-            "calibrated": make_rows((0.36, 0.33), (0.69, calibrated)),
+            "calibrated-300": make_rows((0.36, 0.33), (0.69, calibrated)),
             "true": make_rows((0.36, 0.33), (0.6, 0.72)),
         },
-        publications=[Publication(1, 1, 8, 96, estimates)],
-        n_labels=n_labels,
+        publications={"calibrated-300": [Publication(1, 1, 8, 96, estimates)]},
+        n_labels={"calibrated-300": n_labels},
     )
 
 
@@ -59,7 +62,7 @@ def test_figures_are_the_worst_of_the_seeds() -> None:
 
 
 def test_figures_line_is_one_json_object() -> None:
-    line = figures_line([make_result()])
+    line = figures_line([make_result()], PLANS)
     assert "\n" not in line
     parsed = json.loads(line)
     assert parsed["bench"] == "loop"
@@ -67,7 +70,7 @@ def test_figures_line_is_one_json_object() -> None:
 
 
 def test_table_shows_each_evaluated_step_of_every_arm() -> None:
-    lines = table([make_result()]).splitlines()
+    lines = table([make_result()], PLANS).splitlines()
     assert lines[1] == "seed 0, 240 labels; reward / true accuracy"
     assert lines[3].split() == ["0", *["0.36", "/", "0.33"] * 3]
     numbers = [part for part in lines[4].split() if part != "/"]
@@ -75,7 +78,7 @@ def test_table_shows_each_evaluated_step_of_every_arm() -> None:
 
 
 def test_publication_shows_intervals_and_says_what_is_missing() -> None:
-    line = publication_line(make_result().publications[0])
+    line = publication_line(make_result().publications["calibrated-300"][0])
     assert line == (
         "table 1 from steps 1-8, 96 labels so far:  recall 0.90 [0.85, 0.95]"
         "  fpr 0.90 [0.85, 0.95]  accuracy pending  hack_rate none (too few labels)"
@@ -83,6 +86,6 @@ def test_publication_shows_intervals_and_says_what_is_missing() -> None:
 
 
 def test_plot_is_written_as_png_and_svg(tmp_path: Path) -> None:
-    paths = plot([make_result(0), make_result(1)], tmp_path)
+    paths = plot([make_result(0), make_result(1)], PLANS, tmp_path)
     assert [path.name for path in paths] == ["loop.png", "loop.svg"]
     assert all(path.stat().st_size > 10_000 for path in paths)

@@ -1,4 +1,4 @@
-"""The closed loop, measured: raw, calibrated and true reward from one cold start, seed by seed."""
+"""The closed loop, measured: raw, calibrated and true reward, and others, from one cold start."""
 
 import io
 import os
@@ -34,8 +34,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--seeds", nargs="+", type=_seeds, default=[[0]], help="0 1 2 or 0,1,2")
         parser.add_argument("--out", type=Path, default=Path("loop"), help="for runs and figures")
+        parser.add_argument("--comparison", default="loop", help="loop, hack or hack-full")
+        parser.add_argument("--arms", default="", help="instead of a comparison's, as raw,true")
 
-    def handle(self, *args: str, seeds: list[list[int]], out: Path, **options: Any) -> None:
+    def handle(
+        self,
+        *args: str,
+        seeds: list[list[int]],
+        out: Path,
+        comparison: str,
+        arms: str,
+        **options: Any,
+    ) -> None:
         home, port = paths.home(), _free_port()
         url, folder = f"http://{HOST}:{port}", out.absolute()
         with ExitStack() as stack:
@@ -48,11 +58,15 @@ class Command(BaseCommand):
             os.environ["ASSAY_HOME"] = str(home)
             os.chdir(paths.PROJECT_ROOT)
             call_command("migrate", interactive=False, verbosity=0)
-            status = _measure([seed for part in seeds for seed in part], folder, url, home)
+            compared = ["--arms", arms] if arms else ["--comparison", comparison]
+            numbers = [seed for part in seeds for seed in part]
+            status = _measure(numbers, folder, url, home, compared)
         sys.exit(status)
 
 
-def _measure(seeds: Sequence[int], folder: Path, url: str, home: Path) -> int:
+def _measure(
+    seeds: Sequence[int], folder: Path, url: str, home: Path, compared: Sequence[str]
+) -> int:
     for seed in seeds:
         # Runs of an earlier comparison; the cold starts stay.
         shutil.rmtree(folder / f"seed-{seed}", ignore_errors=True)
@@ -60,7 +74,7 @@ def _measure(seeds: Sequence[int], folder: Path, url: str, home: Path) -> int:
     with log.open("w", encoding="utf-8") as services:
         output = DriverOutput(services)
         port = int(url.rpartition(":")[2])
-        specs = [*server_processes(port, home), _driver(seeds, folder, url)]
+        specs = [*server_processes(port, home), _driver(seeds, folder, url, compared)]
         stopped = Supervisor(output=output).run(specs) == 0
     if output.is_done:
         return 0
@@ -70,17 +84,17 @@ def _measure(seeds: Sequence[int], folder: Path, url: str, home: Path) -> int:
     return 1
 
 
-def _driver(seeds: Sequence[int], folder: Path, url: str) -> ProcessSpec:
+def _driver(seeds: Sequence[int], folder: Path, url: str, compared: Sequence[str]) -> ProcessSpec:
     tokens = seed_loop()
     return ProcessSpec(
         DRIVER,
         [
             *(*NICE, sys.executable, "-m", "trainer.demo.loop", "--url", url),
-            *("--seeds", ",".join(map(str, seeds)), "--out", str(folder)),
+            *("--seeds", ",".join(map(str, seeds)), "--out", str(folder), *compared),
         ],
         env={
             "ASSAY_INGEST_TOKEN": tokens.ingest,
-            "ASSAY_LABEL_TOKEN": tokens.label,
+            "ASSAY_LABEL_TOKENS": ",".join(tokens.labels),
             "ASSAY_LEAD_TOKEN": tokens.lead,
         },
     )
