@@ -73,7 +73,7 @@ def table(results: Sequence[SeedResult], plans: Sequence[ArmPlan]) -> str:
     seeds = ", ".join(str(result.seed) for result in results)
     start = mean_over_seeds([result.start(plans[0].name, TRUTH) for result in results])
     width = max(len(plan.label) for plan in plans)
-    columns = ("pass@1", "pass@8", "verifier reward", "share of the ceiling's gain", "labels")
+    columns = ("pass@1", "pass@8", "verifier reward", "share of the ceiling's gain", "labels given")
     lines = [
         "",
         f"True accuracy after the last step on held-out problems; seeds {seeds}, which start at"

@@ -28,13 +28,14 @@ from trainer.demo import gains, report
 from trainer.demo.arms import Arm, ArmFailedError, Arms, make_cold_start
 from trainer.demo.calibration import Calibration, CalibrationError
 from trainer.demo.oracle import Reviewer
-from trainer.demo.plans import ARMS, COMPARISONS, ArmPlan, planned_tables
+from trainer.demo.plans import ARMS, COMPARISONS, ArmPlan, AuditPlan, planned_tables
 from trainer.demo.report import SeedResult
 from trainer.metrics import read_rows
 from trainer.verifiers import build
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.toml"
 _POLL_S = 0.5
+_END = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,9 @@ class Seed:
         processes = Arms(arms, self._recipe, seed=self._seed, cold_starts=cold_starts)
         with ExitStack() as stack:
             calibrations = {
-                arm.name: self._calibration(arm, stack) for arm in arms if arm.plan.audit
+                arm.name: self._calibration(arm, audit, stack)
+                for arm in arms
+                if (audit := arm.plan.audit)
             }
             stack.callback(processes.stop)
             _run_together(processes, calibrations)
@@ -94,10 +97,7 @@ class Seed:
         uid = f"demo-{batch}-{self._seed}-{plan.name}"
         return Arm(plan, uid, folder / plan.name, streaming if plan.audit else {})
 
-    def _calibration(self, arm: Arm, stack: ExitStack) -> Calibration:
-        audit = arm.plan.audit
-        assert audit is not None  # noqa: S101 - the caller has looked
-
+    def _calibration(self, arm: Arm, audit: AuditPlan, stack: ExitStack) -> Calibration:
         def client(token: str) -> AssayClient:
             return stack.enter_context(AssayClient(self._url, token))
 
@@ -133,17 +133,16 @@ def _run_together(arms: Arms, calibrations: Mapping[str, Calibration]) -> None:
         time.sleep(_POLL_S)
 
 
-_END = object()
-
-
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     plans = [ARMS[name] for name in options.arms or COMPARISONS[options.comparison]]
+    told = report if options.comparison == "loop" and not options.arms else gains
+    results: list[SeedResult] = []
+    status = 0
     try:
         tokens = Tokens.from_environment()
         tokens.check(plans)
         options.out.mkdir(parents=True, exist_ok=True)
-        results = []
         for number in options.seeds:
             started = time.monotonic()
             seed = Seed(options.recipe, number, plans, url=options.url, tokens=tokens)
@@ -151,13 +150,13 @@ def main(arguments: list[str] | None = None) -> int:
             _say(f"seed {number}: done in {time.monotonic() - started:.0f} s")
     except (AssayError, ArmFailedError, CalibrationError, ConfigError) as error:
         sys.stderr.write(f"loop: {error}\n")
-        return 1
-    told = report if options.comparison == "loop" and not options.arms else gains
-    sys.stdout.write(told.table(results, plans))
-    for path in told.plot(results, plans, options.out):
-        _say(f"plot: {path}")
-    _say(told.figures_line(results, plans))
-    return 0
+        status = 1
+    if results:  # the seeds that came to their end count, also when a later one did not
+        sys.stdout.write(told.table(results, plans))
+        for path in told.plot(results, plans, options.out):
+            _say(f"plot: {path}")
+        _say(told.figures_line(results, plans))
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
