@@ -123,14 +123,15 @@ def rollout_payloads(batch: Batch, verifier: Verifier) -> list[RolloutPayload]:
             probe=rollout.cell.probe,
             reward=rollout.reward,
             table_version=batch.table_version,
-            verdicts=(_verdict_payload(rollout.verdict, verifier),),
+            verdicts=(verdict_payload(rollout.verdict, verifier),),
         )
         for group in batch.groups
         for rollout in group.rollouts
     ]
 
 
-def _verdict_payload(verdict: Verdict, verifier: Verifier) -> VerdictPayload:
+def verdict_payload(verdict: Verdict, verifier: Verifier) -> VerdictPayload:
+    """What a verifier said, as it is sent."""
     return VerdictPayload(
         verifier=verifier.name,
         version=verifier.version,

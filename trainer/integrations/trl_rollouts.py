@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from trainer.data import verdict_payload
 from trainer.integrations.scoring import Completion, Judged, text_of, warn
 from trainer.outbox import write_durably
 from trainer.rewards import Scored
 from trainer.spool import RunLink
 from trainer.verifiers import Verifier
-from trainer.wire import (
-    MessagePayload,
-    PromptPayload,
-    RolloutPayload,
-    ToolCallPayload,
-    VerdictPayload,
-)
+from trainer.wire import MessagePayload, PromptPayload, RolloutPayload, ToolCallPayload
 
 _FLUSH_S = 60.0
 
@@ -114,19 +109,7 @@ class Sender:
             reward=scored.reward.value,
             table_version=scored.table_version,
             verdicts=tuple(
-                VerdictPayload(
-                    verifier=verifier.name,
-                    version=verifier.version,
-                    outcome=verdict.outcome,
-                    score=verdict.score,
-                    extracted=verdict.extracted,
-                    path=verdict.path,
-                    form=verdict.form,
-                    candidates=verdict.candidates,
-                    seconds=verdict.seconds,
-                    detail=verdict.detail,
-                    record=verdict.record,
-                )
+                verdict_payload(verdict, verifier)
                 for verifier, verdict in zip(self._verifiers, row.judged.verdicts, strict=True)
             ),
         )
