@@ -2,7 +2,8 @@
 
 The same two models (random weights: the demo's shape, and one of about 100 million parameters), the
 same prompts, groups, lengths, objective (DAPO's, one update a step) and optimiser, each side in a
-process of its own, one after the other. A step's time is its sampling, its rewards and its update;
+process of its own, one after the other. A third side is ours with a critic (PPO, no KL term): what
+the group's baseline saves. A step's time is its sampling, its rewards and its update;
 tokens are those sampled plus those trained on. The first steps are not counted.
 """
 
@@ -23,7 +24,7 @@ from typing import Any
 from tests.bench.reward_path import measure as measure_reward_path
 
 THREADS = 2
-SIDES = ("ours", "trl")
+SIDES = ("ours", "trl", "critic")
 LEAST_SPEED, MOST_REWARD_SHARE, LEAST_LOOKUPS = 1.5, 0.01, 1_000_000
 
 
@@ -112,7 +113,7 @@ class Measured:
         return self.tokens / sum(self.seconds)
 
 
-def run_ours(size: Size, model: Path, folder: Path) -> Measured:
+def run_ours(size: Size, model: Path, folder: Path, objective: str = "dapo") -> Measured:
     from trainer.config import TrainerConfig
     from trainer.metrics import read_rows
     from trainer.train import train
@@ -133,7 +134,8 @@ def run_ours(size: Size, model: Path, folder: Path) -> Measured:
             **{"max_new_tokens": size.new_tokens, "minibatches": 1, "learning_rate": 1e-6},
             **{"warm_up_steps": 1, "overlong_buffer": 1},
         },
-        "objective": {"name": "dapo"},
+        "objective": {"name": objective, "kl": 0.0},
+        "critic": {"warm_up_steps": 0},
         "reward": {"source": "random"},
         "stages": [{"kind": "grpo"}],
     }
@@ -306,7 +308,12 @@ def one_side(side: str, name: str, folder: Path) -> None:
         return
     size, model = SIZES[name], folder / "model"
     make_model(size, model)
-    result = run_ours(size, model, folder) if side == "ours" else run_trl(size, model, folder)
+    sides = {
+        "ours": lambda: run_ours(size, model, folder),
+        "critic": lambda: run_ours(size, model, folder, "ppo"),
+        "trl": lambda: run_trl(size, model, folder),
+    }
+    result = sides[side]()
     print(json.dumps(asdict(result)))
 
 
@@ -323,6 +330,7 @@ def main() -> None:
     print(f"{THREADS} threads, float32, sdpa, no gradient checkpointing, no logging")
     print(f"{'model':>6} {'side':>5} {'s a step':>9} {'tokens/s':>9} {'peak MiB':>9} {'start':>6}")
     speeds, memories, shares = {}, {}, {}
+    critic_seconds, critic_memories = {}, {}
     reward_path = measure_reward_path()
     for name, size in SIZES.items():
         found = {side: Measured(**apart(side, name)) for side in SIDES}
@@ -334,8 +342,11 @@ def main() -> None:
             print(f"{'':13} {result.settings}")
         speeds[name] = found["ours"].tokens_per_s / found["trl"].tokens_per_s
         memories[name] = found["ours"].peak_mib / found["trl"].peak_mib
+        seconds = {side: statistics.mean(result.seconds) for side, result in found.items()}
+        critic_seconds[name] = seconds["critic"] / seconds["ours"]
+        critic_memories[name] = found["critic"].peak_mib / found["ours"].peak_mib
         a_step = size.prompts * size.group / reward_path.rollouts_per_s
-        shares[name] = a_step / statistics.mean(found["ours"].seconds)
+        shares[name] = a_step / seconds["ours"]
     sampling = apart("sampling", "tiny")
     print("sampling alone, tiny, tokens a second:")
     for way, speed in sampling.items():
@@ -347,6 +358,8 @@ def main() -> None:
     best_of_theirs = max(speed for way, speed in sampling.items() if "ours" not in way)
     figures["sampling_over_transformers"] = sampling["ours"] / best_of_theirs
     figures |= {f"speed_over_trl_{name}": speed for name, speed in speeds.items()}
+    figures |= {f"critic_seconds_{name}": value for name, value in critic_seconds.items()}
+    figures |= {f"critic_memory_{name}": value for name, value in critic_memories.items()}
     figures |= {f"memory_over_trl_{name}": memory for name, memory in memories.items()}
     for name, relation, bound, is_met in (
         ("speed_over_trl", ">=", LEAST_SPEED, figures["speed_over_trl"] >= LEAST_SPEED),
