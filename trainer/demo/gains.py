@@ -64,6 +64,17 @@ def gain_share(results: Sequence[SeedResult], plan: ArmPlan) -> Mean | None:
     return mean_over_seeds([part / whole for part, whole in gains])
 
 
+def pooled_share(results: Sequence[SeedResult], plan: ArmPlan) -> float | None:
+    """The arm's mean gain over the ceiling's: a seed whose ceiling gains little weighs little.
+
+    None: as for `gain_share`.
+    """
+    if gain_share(results, plan) is None:
+        return None
+    gains = [(_gain(result, plan.name), _gain(result, plan.ceiling)) for result in results]
+    return sum(part for part, _ in gains) / sum(whole for _, whole in gains)
+
+
 def _gain(result: SeedResult, arm: str) -> float:
     return result.final(arm, TRUTH) - result.start(arm, TRUTH)
 
@@ -102,6 +113,7 @@ def figures(results: Sequence[SeedResult], plans: Sequence[ArmPlan]) -> dict[str
         found[figure] = None if share is None else share.point
         found[f"{figure}_low"] = None if share is None else share.low
         found[f"{figure}_high"] = None if share is None else share.high
+        found[f"pooled_{figure}"] = pooled_share(results, by_name[arm]) if share else None
     for name in dict.fromkeys([*COMPARISONS["hack"], *by_name]):
         final = _finals(results, name, TRUTH).point if name in by_name else None
         found[f"{name.replace('-', '_')}_final"] = final

@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from trainer.demo.gains import figures, figures_line, gain_share, mean_over_seeds, plot, table
+from trainer.demo.gains import (
+    figures,
+    figures_line,
+    gain_share,
+    mean_over_seeds,
+    plot,
+    pooled_share,
+    table,
+)
 from trainer.demo.plans import ARMS, COMPARISONS
 from trainer.demo.report import SeedResult
 from trainer.metrics import Row
@@ -51,6 +59,16 @@ def test_share_is_of_the_gain_of_the_true_reward() -> None:
     share = gain_share(RESULTS, ARMS["calibrated-300"])
     assert share is not None
     assert share.point == pytest.approx((0.9 + 0.8) / 2)
+
+
+def test_pooled_share_weighs_seeds_by_what_was_to_be_gained() -> None:
+    weak = make_result(2, calibrated=0.35, true=0.31)
+    share, pooled = (
+        of([*RESULTS, weak], ARMS["calibrated-300"]) for of in (gain_share, pooled_share)
+    )
+    assert share is not None
+    assert share.point == pytest.approx((0.9 + 0.8 + 5.0) / 3)
+    assert pooled == pytest.approx((0.36 + 0.32 + 0.05) / (0.4 + 0.4 + 0.01))
 
 
 def test_share_of_a_ceiling_that_gained_nothing_is_not_known() -> None:
