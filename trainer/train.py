@@ -35,7 +35,7 @@ from trainer.verifiers import ParameterError
 
 MODEL_FOLDER = "model"
 # How long a run that ends waits for its last batches to be sent.
-_FLUSH_S, _AWAY_FLUSH_S = 60.0, 5.0
+_FLUSH_S, _AWAY_FLUSH_S = 60.0, 20.0
 _STAGES: dict[str, Any] = {
     "cold_start": ColdStartStage,
     "grpo": GrpoStage,

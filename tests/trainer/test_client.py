@@ -276,6 +276,7 @@ def test_an_audit_is_created_started_and_followed(
         "waves": 4,
         "focus": {"recall": 1},
         "shows_reference": True,
+        "second_reviews": {"contradictions": False, "share": 0.0},
     }
 
 

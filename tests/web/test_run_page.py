@@ -68,6 +68,7 @@ def add_window(run: Run, rule: AuditRule, number: int) -> None:
             label_set=f"{number}",
         )
         for estimand in Estimand.values
+        if not estimand.startswith("criterion")  # those are of a rubric's criteria
     )
 
 

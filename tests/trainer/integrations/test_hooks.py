@@ -1,6 +1,5 @@
 """The plain functions, each by its framework's contract: verl, OpenRLHF, slime."""
 
-import asyncio
 import json
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.trainer.integrations.conftest import SetUp
+from tests.trainer.loops import finished
 from tests.trainer.recording_server import TOKEN, Answer, RecordingServer
 from tests.trainer.test_reward_table import make_entry
 from trainer.integrations import openrlhf, scoring, slime, verl
@@ -41,7 +41,7 @@ def test_verl_gets_numbers_and_texts(set_up: SetUp) -> None:
         "abstained": 0,
     }
     later = verl.compute_score_async("gsm8k", RIGHT, "15", None, reward_router_address=None)
-    assert asyncio.run(later) == said
+    assert finished(later) == said
     other = verl.compute_score("gsm8k", RIGHT, "15", {"domain": "algebra"})
     assert other["score"] == 0.75
 
@@ -134,9 +134,9 @@ def flags(**changes: Any) -> SimpleNamespace:
 
 def test_slime_scores_a_sample_and_a_group(set_up: SetUp) -> None:
     set_up({})
-    assert asyncio.run(slime.custom_rm(flags(), Sample(RIGHT))) == 1000 / 1024
+    assert finished(slime.custom_rm(flags(), Sample(RIGHT))) == 1000 / 1024
     group = [Sample(text) for text in (RIGHT, RIGHT, WRONG, HEDGE)]
-    assert asyncio.run(slime.custom_rm(flags(), group)) == [1005 / 1024, 1005 / 1024, 0, 1 / 1024]
+    assert finished(slime.custom_rm(flags(), group)) == [1005 / 1024, 1005 / 1024, 0, 1 / 1024]
     kept = group[0].metadata["assay"]
     assert (kept["cell"], kept["table_version"]) == ("pass/boxed/integer/1|s-|a2|p0|arithmetic", 3)
     # It travels between processes.
@@ -171,7 +171,7 @@ def test_slime_judges_a_sample_once(set_up: SetUp) -> None:
     set_up({})
     samples = [Sample(text) for text in (RIGHT, RIGHT, WRONG, HEDGE)]
     for sample in samples:
-        asyncio.run(slime.custom_rm(flags(), sample))
+        finished(slime.custom_rm(flags(), sample))
         sample.response = "gone"
     raw, rewards = slime.post_process_rewards(flags(advantage_estimator="ppo"), samples)
     assert (raw, rewards[0]) == ([1, 1, 0, 1], 1005 / 1024)

@@ -1,12 +1,12 @@
 """Prime Intellect's verifiers 0.4: the reward plugged into a real task."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from tests.trainer.integrations.conftest import SetUp
 from tests.trainer.integrations.test_hooks import ABSTAINING, HEDGE, RIGHT, WRONG
+from tests.trainer.loops import finished
 
 ASSAY = {"assay": {"fn": "trainer.integrations.prime_verifiers:assay_reward", "weight": 2.0}}
 
@@ -40,7 +40,7 @@ def scored(vf: Any, response: str, *, answer: str | None = "15", **changes: Any)
             MessageNode(parent=0, message=vf.AssistantMessage(content=response), sampled=True),
         ],
     )
-    asyncio.run(task.score(trace))
+    finished(task.score(trace))
     return trace
 
 

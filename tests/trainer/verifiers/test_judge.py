@@ -1,6 +1,5 @@
 """The judge over HTTP, against an endpoint that answers and fails as it is told to."""
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -26,6 +25,7 @@ from tests.trainer.judge_endpoint import (
     response_in,
     serving,
 )
+from tests.trainer.loops import finished
 from trainer.verifiers import Item, Outcome, ParameterError, Verdict, build
 from trainer.verifiers.judges.calls import allow_only_hosts
 
@@ -543,7 +543,7 @@ def test_it_is_a_plain_call_inside_a_running_event_loop(endpoint: Endpoint) -> N
     async def main() -> Verdict:
         return verdict_of(endpoint)
 
-    assert asyncio.run(main()).outcome is Outcome.PASS
+    assert finished(main()).outcome is Outcome.PASS
 
 
 def test_an_empty_batch_gives_no_verdicts(endpoint: Endpoint) -> None:
