@@ -1,8 +1,9 @@
 """The processes of one run, and what they tell each other.
 
 Each samples, judges and differentiates its share of a step's groups; sums make the figures whole.
-Started alone, a run is one process; `accelerate launch` starts several, with DDP or FSDP2 as its
-configuration says.
+Started alone, a run is one process; `accelerate launch` starts several, and DDP averages their
+gradients. Where its configuration asks for FSDP2, weights are spread as it says: accelerate does
+that on GPUs alone, and no test runs it.
 """
 
 import os

@@ -27,26 +27,13 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "grpo": GRPO,
     "objective": {"name": "grpo"},
 }
-SHARDED = """
-compute_environment: LOCAL_MACHINE
-distributed_type: FSDP
-mixed_precision: "no"
-num_machines: 1
-num_processes: 2
-use_cpu: true
-fsdp_config:
-  fsdp_version: 2
-  fsdp_auto_wrap_policy: SIZE_BASED_WRAP
-  fsdp_min_num_params: 1000
-  fsdp_reshard_after_forward: true
-  fsdp_state_dict_type: FULL_STATE_DICT
-"""
 
 
-def run(out: Path, *launcher: str, **sections: dict[str, Any]) -> None:
+def run(out: Path, *launcher: str, cold_starts: Path | None = None) -> None:
     out.mkdir()
-    changed = {name: SECTIONS.get(name, {}) | sections.get(name, {}) for name in SECTIONS}
-    command = [*launcher, "-m", "trainer", "train", recipe(out, **changed), "--out", str(out / "o")]
+    command = [*launcher, "-m", "trainer", "train", recipe(out, **SECTIONS)]
+    command += ["--out", str(out / "o")]
+    command += [] if cold_starts is None else ["--cold-starts", str(cold_starts)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OMP_"))}
     done = subprocess.run(
         [sys.executable, *command],
@@ -54,6 +41,7 @@ def run(out: Path, *launcher: str, **sections: dict[str, Any]) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -101,13 +89,12 @@ def test_two_processes_train_what_one_trains(tmp_path: Path, alone: Path) -> Non
     assert files == ["completions_00001.parquet", "completions_00002.parquet"]
 
 
-@pytest.mark.slow
-def test_weights_spread_over_two_processes_train_as_whole_ones(tmp_path: Path, alone: Path) -> None:
-    settings = tmp_path / "fsdp.yaml"
-    settings.write_text(SHARDED)
-    launcher = ("-m", "accelerate.commands.launch", "--config_file", str(settings))
-    run(tmp_path / "two", *launcher)
-    assert_same(tmp_path / "two", alone)
+def test_two_processes_start_from_a_kept_cold_start(tmp_path: Path) -> None:
+    """Two on an empty folder make it; two more read what they kept, and end the same."""
+    starts = tmp_path / "starts"
+    for name in ("made", "read"):
+        run(tmp_path / name, *TWO, cold_starts=starts)
+    assert_same(tmp_path / "read", tmp_path / "made")
 
 
 def test_work_that_cannot_be_shared_out_is_refused() -> None:
