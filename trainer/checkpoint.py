@@ -38,6 +38,11 @@ class Checkpoint:
     place: Place
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def first_step(self) -> int:
+        """The first step that a run which goes on from here makes (anew); 0 is the look before."""
+        return self.place.steps + 1 if self.place.steps else 0
+
     def save(self, directory: Path, *, config: TrainerConfig, uid: str) -> None:
         """Write it; an interrupted write leaves the previous checkpoint whole."""
         place = self.place
@@ -53,27 +58,16 @@ class Checkpoint:
         unfinished.replace(directory / FILE_NAME)
 
 
-def saved_uid(directory: Path, config: TrainerConfig) -> str:
-    """The uid of the run that the checkpoint belongs to.
+def load(directory: Path, config: TrainerConfig) -> tuple[str, Checkpoint]:
+    """The uid of the run that the directory's checkpoint belongs to, and the checkpoint.
 
-    Raises ConfigError when there is no checkpoint or it was made with other settings.
+    Raises ConfigError when there is none or it was made with other settings.
     """
-    contents = _contents(directory)
-    if json.loads(contents["config"]) != json.loads(json.dumps(config.to_dict())):
-        raise ConfigError(f"--resume: {directory} was made with other settings; use its recipe")
-    return str(contents["uid"])
-
-
-def load(directory: Path) -> Checkpoint:
-    """The directory's checkpoint. Raises ConfigError when there is none."""
-    contents = _contents(directory)
-    states = {name: state for name, state in contents.items() if isinstance(state, dict)}
-    return Checkpoint(Place(*contents["place"]), states)
-
-
-def _contents(directory: Path) -> dict[str, Any]:
     path = directory / FILE_NAME
     if not path.exists():
         raise ConfigError(f"--resume: there is no checkpoint in {directory}")
     contents: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    return contents
+    if json.loads(contents["config"]) != json.loads(json.dumps(config.to_dict())):
+        raise ConfigError(f"--resume: {directory} was made with other settings; use its recipe")
+    states = {name: state for name, state in contents.items() if isinstance(state, dict)}
+    return str(contents["uid"]), Checkpoint(Place(*contents["place"]), states)

@@ -35,6 +35,11 @@ class Policy(nn.Module):
         return chosen_NT - normaliser_NT, entropy_NT
 
 
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that an optimiser changes: all, or the adapters' alone."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
 def completion_logits(model: PreTrainedModel, completions: Completions) -> Tensor:
     """The logits (N, T, V) that each token of the completions was drawn from.
 

@@ -24,6 +24,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from trainer.policy import trained
+
 _Item = TypeVar("_Item")
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
@@ -57,7 +59,7 @@ class Ranks:
         if self._accelerator is None:
             return module.to(self.device)
         # FSDP2 takes a module only together with an optimiser. The stages make their own.
-        stand_in = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.0)
+        stand_in = torch.optim.SGD(trained(module), lr=0.0)
         wrapped: Module = self._accelerator.prepare(module, stand_in)[0]
         return wrapped
 

@@ -27,7 +27,7 @@ from trainer.verifiers import Outcome
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Completions sampled at once where no gradient is wanted.
-_ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 512
 
 
 class StopRequest:
@@ -111,7 +111,7 @@ class Run:
         right: list[int] = []
         mine = [self.held_out[i] for i in self.ranks.share(len(self.held_out))]
         with WholeWeights(self.model):
-            for part in _parts(mine, max(1, _ROWS_AT_ONCE // n)):
+            for part in _parts(mine, max(1, ROWS_AT_ONCE // n)):
                 completions = self.sample(
                     part,
                     [f"eval/{prompt.uid}" for prompt in part],

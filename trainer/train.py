@@ -70,6 +70,11 @@ def train(
     Raises ConfigError, before anything is generated, for settings that cannot work; later
     TrainingError or HoldError, which leave a run that can be resumed.
     """
+    if not resume and (out / METRICS_FILE).exists():
+        raise ConfigError(f"--out: {out} holds a run; choose another folder or use --resume")
+    start = Checkpoint(Place())
+    if resume:
+        uid, start = checkpoint.load(out, config)
     with ExitStack() as stack:
         run = opened(
             config,
@@ -77,10 +82,11 @@ def train(
             out=out,
             cold_starts=cold_starts,
             uid=uid,
-            resume=resume,
+            first_step=start.first_step,
             server=server,
         )
-        start = checkpoint.load(out) if resume else Checkpoint(Place())
+        if not resume:
+            run.save(start)  # a run that is stopped before its first step can go on, too
         _run_stages(run, start)
 
 
@@ -91,14 +97,15 @@ def opened(
     out: Path,
     cold_starts: Path,
     uid: str | None = None,
-    resume: bool = False,
+    first_step: int = 0,
     server: Server | None = None,
 ) -> Run:
-    """A run with all it needs; what must be closed is on the stack. Raises ConfigError."""
+    """A run with all it needs; what must be closed is on the stack. Raises ConfigError.
+
+    first_step: that it will make; later rows of its log are from before and are dropped.
+    """
     if config.reward.source == "table" and server is None:
         raise ConfigError('reward.source: "table" needs a server, set ASSAY_URL and ASSAY_TOKEN')
-    if not resume and (out / METRICS_FILE).exists():
-        raise ConfigError(f"--out: {out} holds a run; choose another folder or use --resume")
     torch.set_num_threads(config.run.threads)
     ranks = Ranks()
     stack.callback(ranks.close)
@@ -113,11 +120,7 @@ def opened(
     model = build_model(config.model, tokenizer, seed=config.run.seed)
     torch.nn.Module.to(model, ranks.device)
     out.mkdir(parents=True, exist_ok=True)
-    uid = (
-        checkpoint.saved_uid(out, config)
-        if resume
-        else ranks.from_first(uid or f"{config.run.name}-{uuid4().hex[:12]}")
-    )
+    uid = ranks.from_first(uid or f"{config.run.name}-{uuid4().hex[:12]}")
     link = None
     if server is not None and ranks.is_first:
         client = stack.enter_context(AssayClient(server.url, server.token))
@@ -131,7 +134,7 @@ def opened(
     log = RunLog(
         out if ranks.is_first else None,
         n_steps=_n_steps(config),
-        first_step=checkpoint.load(out).place.steps + 1 if resume else 0,
+        first_step=first_step,
         tensorboard=config.run.tensorboard,
         warn=_warn,
     )

@@ -153,6 +153,23 @@ def test_signal_stops_after_the_step_and_the_run_can_go_on(
     assert [row["step"] for row in read_rows(tmp_path)] == [0, 1, 2, 3, 4]
 
 
+def test_run_that_ends_before_its_first_step_can_go_on(
+    tmp_path: Path, cold_starts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CrashError(Exception):
+        """The process ends in step 1."""
+
+    def crash(step: int, config: GrpoConfig) -> float:
+        raise CrashError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "learning_rate_at", crash)
+        with pytest.raises(CrashError):
+            train(make_config(), out=tmp_path, cold_starts=cold_starts, uid="u")
+    train(make_config(), out=tmp_path, cold_starts=cold_starts, resume=True)
+    assert [row["step"] for row in read_rows(tmp_path)] == [0, 1, 2, 3, 4]
+
+
 def test_groups_reach_the_server_whole_and_in_order(
     tmp_path: Path, cold_starts: Path, server: RecordingServer
 ) -> None:

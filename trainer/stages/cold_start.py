@@ -19,6 +19,8 @@ from torch.nn import Module
 
 from trainer.checkpoint import Place
 from trainer.config import ColdStartConfig, TrainerConfig
+from trainer.policy import trained
+from trainer.ranks import WholeWeights
 from trainer.run import Run
 from trainer.stages.supervised import Example, batches, supervised_step
 from trainer.tokenizers import Tokenizer
@@ -54,8 +56,7 @@ class ColdStartStage:
         self._read(path) if is_there else self._make(path)
 
     def _read(self, path: Path) -> None:
-        state = self._whole(load_file(path)) if self.run.ranks.is_first else {}
-        self.run.ranks.set_model_state(self.policy, state)
+        self.run.ranks.set_model_state(self.policy, self._whole(load_file(path)))
 
     def _whole(self, kept: dict[str, Any]) -> dict[str, Any]:
         """The policy's state with the kept weights; tied ones are kept once."""
@@ -83,7 +84,7 @@ class ColdStartStage:
     def _train(self) -> tuple[int, float]:
         settings, seed = self.config.cold_start, self.config.run.seed
         optimiser = torch.optim.AdamW(
-            [p for p in self.policy.parameters() if p.requires_grad],
+            trained(self.policy),
             lr=settings.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=0.01,
@@ -126,13 +127,14 @@ class ColdStartStage:
         run, grpo = self.run, self.config.grpo
         held_out = run.task.held_out(self.config.cold_start.check_problems)
         mine = [held_out[i] for i in run.ranks.share(len(held_out))]
-        completions = run.sample(
-            mine,
-            [f"cold start/{prompt.uid}" for prompt in mine],
-            n=1,
-            budget=grpo.max_new_tokens,
-            temperature=grpo.temperature,
-        )
+        with WholeWeights(self.policy):
+            completions = run.sample(
+                mine,
+                [f"cold start/{prompt.uid}" for prompt in mine],
+                n=1,
+                budget=grpo.max_new_tokens,
+                temperature=grpo.temperature,
+            )
         responses = run.responses(completions)
         truths = [run.task.is_correct(r, p) for r, p in zip(responses, mine, strict=True)]
         if None in truths:

@@ -14,15 +14,14 @@ from trainer.config import TrainerConfig
 from trainer.data import Batch, Group
 from trainer.generation import seed_of
 from trainer.metrics import Row, Update, step_row
+from trainer.policy import trained
 from trainer.ranks import WholeWeights
 from trainer.rewards import RewardTable
-from trainer.run import Run
+from trainer.run import ROWS_AT_ONCE, Run
 from trainer.stages.errors import TrainingError
 from trainer.stages.experience import rewards_of
 from trainer.stages.sampling import sampled, send
 from trainer.stages.supervised import Example, batches, supervised_step
-
-_ROWS_AT_ONCE = 512
 
 
 class RejectionStage:
@@ -64,7 +63,7 @@ class RejectionStage:
             seed=run.config.run.seed, first=place.problems, n=settings.problems
         )
         mine = list(run.ranks.share(len(problems)))
-        size = max(1, _ROWS_AT_ONCE // settings.samples)
+        size = max(1, ROWS_AT_ONCE // settings.samples)
         judged: list[tuple[int, Group]] = []
         for first in range(0, len(mine), size):
             places = mine[first : first + size]
@@ -109,7 +108,7 @@ class RejectionStage:
         """The mean loss of the last epoch, in nats a token."""
         settings = self.config.rejection
         optimiser = torch.optim.AdamW(
-            [p for p in self.policy.parameters() if p.requires_grad],
+            trained(self.policy),
             lr=settings.learning_rate,
             weight_decay=0.0,
             fused=True,

@@ -17,6 +17,7 @@ from trainer.critic import Critic
 from trainer.generation import Completions, seed_of
 from trainer.loss import Normaliser, policy_loss, value_loss
 from trainer.metrics import Update, UpdateSums
+from trainer.policy import trained
 from trainer.ranks import clip_gradients
 from trainer.run import Run
 from trainer.stages.errors import TrainingError
@@ -43,12 +44,22 @@ class Worth:
     return_NT: Tensor | None = None
 
     def rows(self, index: Tensor, length: int) -> "Worth":
-        def cut(block: Tensor | None) -> Tensor | None:
-            if block is None:
-                return None
+        """These rows, cut to so many tokens."""
+
+        def cut(block: Tensor) -> Tensor:
             return block[index] if block.ndim == 1 else block[index, :length]
 
-        return Worth(*(cut(getattr(self, name)) for name in self.__slots__))  # type: ignore[arg-type]
+        def cut_if_any(block: Tensor | None) -> Tensor | None:
+            return None if block is None else cut(block)
+
+        return Worth(
+            cut(self.advantage),
+            cut(self.old_logprob_NT),
+            cut_if_any(self.importance_NT),
+            cut_if_any(self.reference_logprob_NT),
+            cut_if_any(self.value_NT),
+            cut_if_any(self.return_NT),
+        )
 
 
 class Updater:
@@ -212,8 +223,7 @@ class Updater:
 
 
 def _adam(module: Module, rate: float) -> AdamW:
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return AdamW(trained, lr=rate, betas=_BETAS, weight_decay=0.0, fused=True)
+    return AdamW(trained(module), lr=rate, betas=_BETAS, weight_decay=0.0, fused=True)
 
 
 def _n_parts(n_rows: int, size: int) -> int:
