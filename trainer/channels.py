@@ -3,11 +3,10 @@
 Sources: soft overlong punishment DAPO (arXiv:2503.14476, eq. 13); channels normalised one by one
 GDPO (arXiv:2601.05242). Deviations from them:
 
-1. A truncated rollout that is filtered takes no part in its group's statistics either; DAPO masks
-   only its loss.
-2. GDPO's second normalisation, over the batch, leaves out rollouts whose correctness is undecided,
-   and does nothing where the advantages vary less than `advantages.MIN_STD`.
-3. A channel that could not decide about a rollout neither pays nor punishes it: it counts as the
+1. GDPO's second normalisation, over the batch, leaves out rollouts whose correctness is undecided,
+   and does nothing where the advantages vary less than `advantages.MIN_STD`. The batch is what it is
+   given: of a run in several processes, each one's own groups.
+2. A channel that could not decide about a rollout neither pays nor punishes it: it counts as the
    mean of its group in that channel. Undecided correctness leaves the rollout out of its group.
 """
 
@@ -19,13 +18,11 @@ import torch
 from torch import Tensor
 
 from trainer.advantages import MIN_STD, centred_advantages, outcome_advantages
-from trainer.objectives import Objective
+from trainer.objectives import COMBINATIONS, Objective
 
 # B = prompts of a batch, G = rollouts of a prompt's group
 
 CORRECTNESS = "correctness"
-COMBINATIONS = ("sum", "normalise-first")
-TRUNCATED = ("judged", "wrong", "filtered")
 
 
 class ChannelError(ValueError):
@@ -71,20 +68,6 @@ class ChannelRewards:
             name: None if reward_BG.isnan().all() else float(reward_BG.nanmean())
             for name, reward_BG in self.by_name.items()
         }
-
-    def with_truncated(self, is_truncated_BG: Tensor, *, treated: str) -> "ChannelRewards":
-        """The same with the correctness of truncated rollouts treated as declared.
-
-        treated: "judged" (as it is), "wrong" (0, even where undecided) or "filtered" (left out).
-        To punish softly, add `overlong_punishment` as a channel. Raises ChannelError.
-        """
-        if treated not in TRUNCATED:
-            raise ChannelError(f"truncated: {treated!r} is none of {', '.join(TRUNCATED)}")
-        if treated == "judged":
-            return self
-        value = 0.0 if treated == "wrong" else torch.nan
-        correctness_BG = torch.where(is_truncated_BG, value, self.by_name[CORRECTNESS])
-        return ChannelRewards({**self.by_name, CORRECTNESS: correctness_BG})
 
 
 def overlong_punishment(length: Tensor, *, budget: int, buffer: int) -> Tensor:

@@ -9,14 +9,13 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
-from trainer.objectives import NAMED, Objective, ObjectiveError
+from trainer.objectives import COMBINATIONS, NAMED, Objective, ObjectiveError
 from trainer.verifiers import UnknownVerifierError, listed
 
 REWARD_SOURCES = ("verdict", "table", "true", "random")
 TRUNCATED = ("judged", "wrong", "filtered", "punished")
 ON_HOLD = ("go on", "pause", "stop")
 DTYPES = ("float32", "bfloat16")
-COMBINATIONS = ("sum", "normalise-first")
 
 _Section = TypeVar("_Section")
 

@@ -1,4 +1,8 @@
-"""From sampled texts to rewards: verdicts, cells, the reward table, and what else is paid."""
+"""From sampled texts to rewards: verdicts, cells, the reward table, and what else is paid.
+
+Deviation: a truncated rollout that is filtered takes no part in its group's statistics either; DAPO
+(arXiv:2503.14476) masks only its loss.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ Each named objective is its paper's; what the papers leave open, or what is done
 4. `pass-at-k`: the paper changes only how advantages are made; the rest is DAPO's.
 5. `ppo`: weights as in InstructGPT (KL 0.02, gamma 1, clip 0.2 for policy and values), lambda 0.95.
 6. `dapo` covers the loss. Dynamic sampling is up to whoever samples; what a truncated rollout is
-   worth, to `channels`.
+   worth, to `judging`.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,8 @@ ADVANTAGES = ("group", "centred", "leave-one-out", "pass-at-k", "expected", "ste
 SURROGATES = ("clip", "cispo", "unclipped")
 RATIOS = ("token", "sequence")
 AGGREGATIONS = ("sequence", "token", "constant")
+# How rewards of several channels become advantages, see `channels`.
+COMBINATIONS = ("sum", "normalise-first")
 
 
 class ObjectiveError(ValueError):

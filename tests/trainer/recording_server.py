@@ -34,7 +34,7 @@ class RecordingServer:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []  # those taken in, in order
-        self.failures: deque[Failure] = deque()
+        self.failures: deque[Failure | None] = deque()  # None: this one goes well
         self.answers: dict[str, Answer] = {}  # by "METHOD path", before the built-in ones
         self.table: dict[str, Any] | None = None
         self.signal = "ok"

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from trainer.advantages import group_advantages
 from trainer.channels import (
-    TRUNCATED,
     ChannelError,
     ChannelRewards,
     channel_advantages,
@@ -152,30 +151,6 @@ def test_expected_advantages_of_a_sum_are_refused() -> None:
             weights={"correctness": 1.0, "format": 0.1},
             objective=Objective(advantage="expected"),
         )
-
-
-@pytest.mark.parametrize(
-    ("treated", "kept", "correctness"),
-    [
-        ("judged", [True, False, True, True], [1.0, 1.0, 0.0]),
-        ("wrong", [True, True, True, True], [0.0, 0.0, 1.0, 0.0]),
-        ("filtered", [False, False, True, True], [1.0, 0.0]),
-    ],
-)
-def test_truncated_rollouts_are_treated_as_declared(
-    treated: str, kept: list[bool], correctness: list[float]
-) -> None:
-    rewards = channels(correctness=[1.0, None, 1.0, 0.0], format=[1.0] * 4)
-    is_truncated_BG = torch.tensor([[True, True, False, False]])
-    found = rewards.with_truncated(is_truncated_BG, treated=treated)
-    assert found.kept.tolist() == [kept]
-    assert found.by_name["correctness"][found.kept].tolist() == correctness
-    assert torch.equal(found.by_name["format"], rewards.by_name["format"])
-
-
-def test_unknown_treatment_is_refused() -> None:
-    with pytest.raises(ChannelError, match=f"none of {', '.join(TRUNCATED)}"):
-        channels(2, correctness=[1.0, 0.0]).with_truncated(torch.zeros(1, 2), treated="soft")
 
 
 def test_overlong_punishment_falls_over_the_buffer() -> None:

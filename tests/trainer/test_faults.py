@@ -78,7 +78,7 @@ def test_server_away_for_fifty_steps_gets_everything_once(
 def test_batches_cut_in_the_middle_are_sent_again_until_they_are_acknowledged(
     tmp_path: Path, server: RecordingServer
 ) -> None:
-    server.failures.extend([None, None, "cut-after", "cut-before", 503, "cut-after"])  # type: ignore[list-item]
+    server.failures.extend([None, None, "cut-after", "cut-before", 503, "cut-after"])
     train(
         config(steps=3),
         out=tmp_path,
