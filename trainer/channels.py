@@ -4,8 +4,8 @@ Sources: soft overlong punishment DAPO (arXiv:2503.14476, eq. 13); channels norm
 GDPO (arXiv:2601.05242). Deviations from them:
 
 1. GDPO's second normalisation, over the batch, leaves out rollouts whose correctness is undecided,
-   and does nothing where the advantages vary less than `advantages.MIN_STD`. The batch is what it is
-   given: of a run in several processes, each one's own groups.
+   and does nothing where the advantages vary less than `advantages.MIN_STD`. The batch is what it
+   is given: of a run in several processes, each one's own groups.
 2. A channel that could not decide about a rollout neither pays nor punishes it: it counts as the
    mean of its group in that channel. Undecided correctness leaves the rollout out of its group.
 """
