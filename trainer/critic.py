@@ -1,7 +1,5 @@
 """PPO's value function: the policy's layers with a head that foretells the return."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -10,11 +8,12 @@ from trainer.generation import Completions, positions, seed_of
 
 
 class Critic(nn.Module):
-    """Starts as the policy, with a head that says 0."""
+    """The layers of a model, with a head that says 0 at first."""
 
     def __init__(self, model: PreTrainedModel, *, seed: int) -> None:
+        """model: a copy of the policy's, to be changed."""
         super().__init__()
-        self.layers = copy.deepcopy(model.base_model)
+        self.layers = model.base_model
         self.head = nn.Linear(int(model.config.hidden_size), 1, dtype=torch.float32)
         generator = torch.Generator().manual_seed(seed_of(seed, "critic"))
         with torch.no_grad():

@@ -1,6 +1,5 @@
 """The policy's model and tokenizer: of a shape with random weights, or loaded from where it is."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,9 +50,10 @@ def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> PreT
 
 
 def save_model(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
-    """Leave the model, adapters merged into it, and a chat model's tokenizer in `folder`, as
+    """Merge the model's adapters into it, and leave it and a chat model's tokenizer in `folder`, as
     transformers reads them."""
-    merged_adapters(model).save_pretrained(folder)
+    _merge_adapters(model)
+    model.save_pretrained(folder)
     if isinstance(tokenizer, ChatTokenizer):
         tokenizer.save(str(folder))
 
@@ -121,18 +121,13 @@ def _remove_dropout(model: PreTrainedModel) -> None:
             setattr(module, "attention_dropout", 0.0)  # noqa: B010 - a number, no submodule
 
 
-def merged_adapters(model: PreTrainedModel) -> PreTrainedModel:
-    """The model itself, or a copy whose weights hold what its adapters have learnt."""
+def _merge_adapters(model: PreTrainedModel) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    if not any(isinstance(module, BaseTunerLayer) for module in model.modules()):
-        return model
-    merged = copy.deepcopy(model)
-    for name, module in [*merged.named_modules()]:
+    for name, module in [*model.named_modules()]:
         if isinstance(module, BaseTunerLayer):
             module.merge()
-            merged.set_submodule(name, module.get_base_layer())
-    return merged
+            model.set_submodule(name, module.get_base_layer())
 
 
 def _with_adapters(model: PreTrainedModel, rank: int, *, seed: int) -> Any:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
 
@@ -44,11 +45,13 @@ def completion_logits(model: PreTrainedModel, completions: Completions) -> Tenso
     """The logits (N, T, V) that each token of the completions was drawn from.
 
     A prompt's keys and values are computed once, and its gradient flows back through them from all
-    rows of its group. Rows are read whole where no prompt is shared, and by a model that is
-    checkpointed layer by layer, which keeps no keys and values.
+    rows of its group. Rows are read whole where no prompt is shared; by a model that is
+    checkpointed layer by layer, which keeps no keys and values; and by one whose weights are spread
+    over processes, which must run its layers equally often in each.
     """
     is_shared = len(completions.prompt_BL) < len(completions.prompt_of_N)
-    if not is_shared or (model.training and model.is_activation_checkpointing):
+    is_checkpointed = model.training and model.is_activation_checkpointing
+    if not is_shared or is_checkpointed or isinstance(model, FSDPModule):
         return _logits_of_whole_rows(model, completions)
     length, row = completions.prompt_BL.shape[1], completions.prompt_of_N
     column_S = torch.arange(

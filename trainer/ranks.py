@@ -2,8 +2,9 @@
 
 Each samples, judges and differentiates its share of a step's groups; sums make the figures whole.
 Started alone, a run is one process; `accelerate launch` starts several, and DDP averages their
-gradients. Where its configuration asks for FSDP2, weights are spread as it says: accelerate does
-that on GPUs alone, and no test runs it.
+gradients. With `--use_fsdp` weights, gradients and optimisers are spread over them (FSDP2, layer by
+layer): by ourselves, since accelerate does it on GPUs alone, and whole as one module, which a model
+that samples between its updates is not.
 """
 
 import os
@@ -20,11 +21,13 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from trainer.policy import trained
+from trainer.policy import Policy
 
 _Item = TypeVar("_Item")
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -36,6 +39,7 @@ class Ranks:
 
     def __init__(self) -> None:
         self._accelerator = None
+        self._is_spread = False
         self.rank, self.size = 0, 1
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -45,10 +49,15 @@ class Ranks:
             self.rank = self._accelerator.process_index
             self.size = self._accelerator.num_processes
             self.device = self._accelerator.device
+            self._is_spread = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    def __str__(self) -> str:
+        spread = "weights spread over them (FSDP2)" if self._is_spread else "weights in each (DDP)"
+        return "1 process" if self.size == 1 else f"{self.size} processes, {spread}"
 
     def share(self, n: int) -> range:
         """Which of n things are this process's."""
@@ -56,19 +65,31 @@ class Ranks:
 
     def wrapped(self, module: Module) -> Module:
         """The module on its device, with gradients averaged over the processes."""
-        if self._accelerator is None:
-            return module.to(self.device)
-        # FSDP2 takes a module only together with an optimiser. The stages make their own.
-        stand_in = torch.optim.SGD(trained(module), lr=0.0)
-        wrapped: Module = self._accelerator.prepare(module, stand_in)[0]
+        self.place(module)
+        if self._accelerator is None or self._is_spread:
+            return module
+        wrapped: Module = self._accelerator.prepare(module)
         return wrapped
+
+    def place(self, module: Module) -> None:
+        """Put the module on its device; where weights are spread, each process keeps a part."""
+        module.to(self.device)
+        if not self._is_spread:
+            return
+        # A policy's model runs by itself as well, in sampling: it is the outermost that is spread.
+        whole = module.model if isinstance(module, Policy) else module
+        mesh = init_device_mesh(self.device.type, (self.size,))
+        for layer in _layers(whole):
+            fully_shard(layer, mesh=mesh)
+        root = fully_shard(whole, mesh=mesh, reshard_after_forward=False)
+        root.set_force_sum_reduction_for_comms(enable=True)  # gloo has no mean
 
     @contextmanager
     def kept_apart(self, modules: Sequence[Module], *, is_kept: bool) -> Iterator[None]:
         """While entered, gradients stay with their processes: the last of several backward passes
-        averages the sum of all."""
+        averages the sum of all. Spread ones are averaged at once: nobody has room for them all."""
         with ExitStack() as stack:
-            if self._accelerator is not None and is_kept:
+            if self._accelerator is not None and is_kept and not self._is_spread:
                 for module in modules:
                     stack.enter_context(self._accelerator.no_sync(module))
             yield
@@ -126,7 +147,7 @@ class Ranks:
         if self.size == 1:
             module.load_state_dict(state)
         else:
-            set_model_state_dict(module, state, options=_FROM_FIRST)
+            set_model_state_dict(module, state if self.is_first else {}, options=_FROM_FIRST)
 
     def optimiser_state(self, module: Module, optimiser: Optimizer) -> dict[str, Any]:
         if self.size == 1:
@@ -139,25 +160,45 @@ class Ranks:
         if self.size == 1:
             optimiser.load_state_dict(state)
         else:
-            set_optimizer_state_dict(module, optimiser, state, options=_FROM_FIRST)
+            mine = state if self.is_first else {}
+            set_optimizer_state_dict(module, optimiser, mine, options=_FROM_FIRST)
 
 
 class WholeWeights:
-    """While entered, weights that FSDP2 has spread over processes are whole in each."""
+    """While entered, spread weights are whole in each process, which may run forward passes as
+    often as it likes: nothing waits for the others."""
 
     def __init__(self, module: Module) -> None:
-        self._sharded = [part for part in module.modules() if isinstance(part, FSDPModule)]
+        self._spread = [part for part in module.modules() if isinstance(part, FSDPModule)]
 
     def __enter__(self) -> None:
-        for part in self._sharded:
+        for part in self._spread:
+            part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
 
     def __exit__(self, *exception: object) -> None:
-        for part in self._sharded:
+        for part in self._spread:
             part.reshard()
+        for layer in self._spread[1:]:
+            layer.set_reshard_after_forward(True, recurse=False)
+
+
+def copy_weights(source: Module, target: Module) -> None:
+    """Give a module of the same shape, spread the same way, the weights of another."""
+    with torch.no_grad():
+        for mine, theirs in zip(target.parameters(), source.parameters(), strict=True):
+            mine.copy_(theirs)
 
 
 def clip_gradients(module: Module, largest: float) -> float:
     """Scale gradients down to this norm; answers the norm they had."""
     norm: Tensor = torch.nn.utils.clip_grad_norm_(module.parameters(), largest)
-    return float(norm)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def _layers(module: Module) -> list[Module]:
+    """The blocks that a transformer repeats, as transformers names them."""
+    names = {
+        name for part in module.modules() for name in getattr(part, "_no_split_modules", None) or ()
+    }
+    return [part for part in module.modules() if type(part).__name__ in names]

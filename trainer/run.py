@@ -18,6 +18,7 @@ from trainer.generation import Completions, sample, uniforms
 from trainer.hold import Hold
 from trainer.judging import Judge
 from trainer.metrics import Row, RunLog, pass_at_k
+from trainer.model import build_model
 from trainer.ranks import Ranks, WholeWeights
 from trainer.spool import RunLink
 from trainer.tables import TableFeed
@@ -70,6 +71,10 @@ class Run:
     hold: Hold
     ranks: Ranks
     stop: StopRequest
+
+    def new_model(self) -> PreTrainedModel:
+        """A model of the policy's shape, with the weights that the run began with."""
+        return build_model(self.config.model, self.tokenizer, seed=self.config.run.seed)
 
     def is_stopping(self) -> bool:
         """Whether any process was asked to stop."""

@@ -21,7 +21,7 @@ from trainer.judging import Judge
 from trainer.metrics import METRICS_FILE, RunLog
 from trainer.model import build_model, save_model, tokenizer_of
 from trainer.policy import Policy
-from trainer.ranks import Ranks, WholeWeights
+from trainer.ranks import Ranks
 from trainer.run import Run, StopRequest
 from trainer.spool import RunLink
 from trainer.stages.cold_start import ColdStartStage
@@ -166,6 +166,8 @@ def opened(
 
 def _run_stages(run: Run, start: Checkpoint) -> None:
     policy = run.ranks.wrapped(Policy(run.model))
+    if run.ranks.is_first and run.ranks.size > 1:
+        sys.stdout.write(f"{run.ranks}\n")
     place = start.place
     if "policy" in start.states:
         run.ranks.set_model_state(policy, start.states["policy"])
@@ -181,11 +183,18 @@ def _run_stages(run: Run, start: Checkpoint) -> None:
             return
         _pass_gate(run, number, place)
         place = place.next_stage()
-    with WholeWeights(policy):
-        if run.ranks.is_first:
-            save_model(run.model, run.tokenizer, run.out / MODEL_FOLDER)
+    _save_model(run)
     if run.link is not None:
         run.link.finish("finished")
+
+
+def _save_model(run: Run) -> None:
+    """What was trained, where it is whole: a model of its own on the first process."""
+    state = run.ranks.model_state(run.model)
+    if run.ranks.is_first:
+        model = run.new_model()
+        model.load_state_dict(state)
+        save_model(model, run.tokenizer, run.out / MODEL_FOLDER)
 
 
 def _pass_gate(run: Run, number: int, place: Place) -> None:

@@ -8,42 +8,69 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.trainer.test_command_line import recipe
-from tests.trainer.tiny import make_config
-from trainer import checkpoint
-from trainer.config import ConfigError
+from tests.trainer.test_faults import when
+from tests.trainer.tiny import TINY, make_config
+from trainer.config import ConfigError, load_config
 from trainer.metrics import read_rows
-from trainer.train import check_shares
+from trainer.train import MODEL_FOLDER, check_shares, train
 
-GRPO = {"steps": 2, "prompts_per_step": 4, "group_size": 4, "max_new_tokens": 12}
-GRPO |= {"minibatches": 2, "learning_rate": 1e-2, "warm_up_steps": 1, "micro_rows": 3}
+Sections = dict[str, dict[str, Any]]
+STEPS = 12
+GRPO = {"steps": STEPS, "prompts_per_step": 4, "group_size": 4, "max_new_tokens": 12}
+GRPO |= {"minibatches": 2, "learning_rate": 1e-3, "warm_up_steps": 1, "micro_rows": 3}
 GRPO |= {"overlong_buffer": 4}
-SECTIONS: dict[str, dict[str, Any]] = {
-    "run": {"eval_every": 2, "eval_problems": 4, "checkpoint_every": 1, "log_completions": True},
+SECTIONS: Sections = {
+    "run": {"eval_every": 6, "eval_problems": 4, "checkpoint_every": 1, "log_completions": True},
     "cold_start": {"max_steps": 4, "min_steps": 2, "check_every": 2, "batch_size": 8}
     | {"check_problems": 4, "warm_up_steps": 2, "threads": 1},
     "reward": {"source": "random"},
     "grpo": GRPO,
     "objective": {"name": "grpo"},
 }
+TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ADAPTERS: Sections = {**SECTIONS, "grpo": GRPO | {"steps": 3}}
+ADAPTERS |= {"model": TINY["model"] | {"lora_rank": 2}, "objective": {"name": "grpo", "kl": 0.1}}
+CRITIC: Sections = {**SECTIONS, "grpo": GRPO | {"steps": 3}, "objective": {"name": "ppo"}}
 
 
-def run(out: Path, *launcher: str, cold_starts: Path | None = None) -> None:
-    out.mkdir()
-    command = [*launcher, "-m", "trainer", "train", recipe(out, **SECTIONS)]
-    command += ["--out", str(out / "o")]
-    command += [] if cold_starts is None else ["--cold-starts", str(cold_starts)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OMP_"))}
+def launched(out: Path, *options: str, is_spread: bool, sections: Sections = SECTIONS) -> str:
+    """The output of a run in two processes."""
+    command = ["-m", "trainer", "train", recipe(out, **sections), "--out", str(out / "o")]
+    return two_processes(*command, *options, is_spread=is_spread)
+
+
+def two_processes(*command: str, is_spread: bool) -> str:
     done = subprocess.run(
-        [sys.executable, *command],
-        env=environment | {"OMP_NUM_THREADS": "1"},
+        [*TWO, *command],
+        env=environment(is_spread=is_spread),
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=90,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def environment(*, is_spread: bool) -> dict[str, str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OMP_"))}
+    # What `accelerate launch --use_fsdp` sets.
+    return inherited | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_FSDP": str(is_spread).lower()}
+
+
+def run_alone(out: Path, sections: Sections) -> Path:
+    out.mkdir()
+    config = load_config(Path(recipe(out, **sections)))
+    train(config, out=out / "o", cold_starts=out / "starts")
+    return out
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_alone(tmp_path_factory.mktemp("ranks") / "one", SECTIONS)
 
 
 def figures(out: Path) -> list[dict[str, float | None]]:
@@ -51,24 +78,9 @@ def figures(out: Path) -> list[dict[str, float | None]]:
     return [{k: v for k, v in row.items() if k not in timed} for row in read_rows(out / "o")]
 
 
-def weights(out: Path) -> dict[str, Any]:
-    path = out / "o" / checkpoint.FILE_NAME
-    state: dict[str, Any] = torch.load(path, weights_only=True)["policy"]
-    return state
-
-
-TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("ranks") / "one"
-    run(out)
-    return out
-
-
-def assert_same(two: Path, one: Path) -> None:
-    assert len(figures(two)) == len(figures(one)) == 3
+def assert_same(two: Path, one: Path, *, steps: int = STEPS) -> None:
+    """The same figures, and the same model left behind."""
+    assert len(figures(two)) == len(figures(one)) == 1 + steps
     for mine, theirs in zip(figures(two), figures(one), strict=True):
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():
@@ -76,25 +88,56 @@ def assert_same(two: Path, one: Path) -> None:
                 assert value is theirs[name], name
             else:
                 assert value == pytest.approx(theirs[name], rel=1e-4, abs=1e-6), name
-    state, whole = weights(two), weights(one)
+    state, whole = (load_file(out / "o" / MODEL_FOLDER / "model.safetensors") for out in (two, one))
     assert state.keys() == whole.keys()
     for name, weight in state.items():
         torch.testing.assert_close(weight, whole[name], atol=1e-4, rtol=1e-4)
 
 
 def test_two_processes_train_what_one_trains(tmp_path: Path, alone: Path) -> None:
-    run(tmp_path / "two", *TWO)
-    assert_same(tmp_path / "two", alone)
-    files = sorted(path.name for path in (tmp_path / "two" / "o" / "completions").iterdir())
-    assert files == ["completions_00001.parquet", "completions_00002.parquet"]
+    launched(tmp_path, is_spread=False)
+    assert_same(tmp_path, alone)
+    files = sorted(path.name for path in (tmp_path / "o" / "completions").iterdir())
+    assert files == [f"completions_{step:05}.parquet" for step in range(1, 1 + STEPS)]
 
 
-def test_two_processes_start_from_a_kept_cold_start(tmp_path: Path) -> None:
-    """Two on an empty folder make it; two more read what they kept, and end the same."""
-    starts = tmp_path / "starts"
-    for name in ("made", "read"):
-        run(tmp_path / name, *TWO, cold_starts=starts)
-    assert_same(tmp_path / "read", tmp_path / "made")
+def test_a_process_keeps_half_of_spread_weights_and_sees_all_to_sample() -> None:
+    printed = two_processes("-m", "tests.trainer.parts_of_weights", is_spread=True)
+    lines = [[int(number) for number in line.split()] for line in printed.splitlines()]
+    assert len(lines) == 2
+    for kept, seen, whole in lines:
+        assert seen == whole
+        assert kept == pytest.approx(whole / 2, rel=0.01)
+
+
+def test_two_processes_with_spread_weights_train_what_one_trains(
+    tmp_path: Path, alone: Path
+) -> None:
+    assert "2 processes, weights spread over them" in launched(tmp_path, is_spread=True)
+    assert_same(tmp_path, alone)
+
+
+@pytest.mark.parametrize("sections", [ADAPTERS, CRITIC], ids=["adapters", "critic"])
+def test_what_goes_with_a_policy_is_spread_as_well(tmp_path: Path, sections: Sections) -> None:
+    """A reference for the divergence, adapters, a critic; the cold start is read from disk."""
+    one = run_alone(tmp_path / "one", sections)
+    launched(tmp_path, "--cold-starts", str(one / "starts"), is_spread=True, sections=sections)
+    assert_same(tmp_path, one, steps=3)
+
+
+def test_a_run_that_is_stopped_goes_on_with_spread_weights(tmp_path: Path, alone: Path) -> None:
+    command = ["-m", "trainer", "train", recipe(tmp_path, **SECTIONS), "--out", str(tmp_path / "o")]
+    process = subprocess.Popen(
+        [*TWO, *command, "--cold-starts", str(alone / "starts")],
+        env=environment(is_spread=False),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    when(lambda: len(read_rows(tmp_path / "o")) > 1, process.terminate).join()
+    process.wait(timeout=60)
+    assert 1 < len(read_rows(tmp_path / "o")) < 1 + STEPS
+    launched(tmp_path, "--resume", is_spread=True)
+    assert_same(tmp_path, alone)
 
 
 def test_work_that_cannot_be_shared_out_is_refused() -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,7 +25,7 @@ from trainer.stages.supervised import Example, batches, supervised_step
 from trainer.tokenizers import Tokenizer
 from trainer.verifiers import Outcome
 
-VERSION = 2  # raise when the same configuration gives other weights
+VERSION = 3  # raise when the same configuration gives other weights
 
 
 class ColdStartStage:
@@ -56,16 +55,7 @@ class ColdStartStage:
         self._read(path) if is_there else self._make(path)
 
     def _read(self, path: Path) -> None:
-        self.run.ranks.set_model_state(self.policy, self._whole(load_file(path)))
-
-    def _whole(self, kept: dict[str, Any]) -> dict[str, Any]:
-        """The policy's state with the kept weights; tied ones are kept once."""
-        state = self.run.ranks.model_state(self.policy)
-        tied = {tensor.data_ptr(): name for name, tensor in state.items() if name in kept}
-        return {
-            name: kept[name] if name in kept else kept[tied[tensor.data_ptr()]]
-            for name, tensor in state.items()
-        }
+        self.run.ranks.set_model_state(self.policy, load_file(path))
 
     def _make(self, path: Path) -> None:
         run = self.run
@@ -78,7 +68,8 @@ class ColdStartStage:
             return
         sys.stdout.write(f"cold start: {n_steps} steps, pass@1 {accuracy:.3f}\n")
         unfinished = path.with_suffix(".part")
-        save_file(_untied(state), unfinished)
+        # Tied weights are written as often as they are tied: none may share memory in the file.
+        save_file({name: tensor.clone() for name, tensor in state.items()}, unfinished)
         unfinished.replace(path)
 
     def _train(self) -> tuple[int, float]:
@@ -165,9 +156,3 @@ def learning_rate_at(step: int, config: ColdStartConfig) -> float:
     warm_up = min(1.0, step / config.warm_up_steps)
     left = (config.max_steps - step) / (0.3 * config.max_steps)
     return config.learning_rate * warm_up * min(1.0, max(0.1, left))
-
-
-def _untied(state: dict[str, Any]) -> dict[str, Any]:
-    """Of weights that share their memory the first alone: safetensors refuses the others."""
-    first = {tensor.data_ptr(): name for name, tensor in reversed(state.items())}
-    return {name: tensor for name, tensor in state.items() if first[tensor.data_ptr()] == name}

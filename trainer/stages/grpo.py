@@ -10,7 +10,6 @@ Deviations from the papers besides those of `advantages`, `loss` and `objectives
    alone; the papers start it from a reward model instead.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from time import perf_counter
@@ -28,7 +27,7 @@ from trainer.generation import Completions
 from trainer.loss import truncated_importance
 from trainer.metrics import Row, step_row
 from trainer.policy import Policy
-from trainer.ranks import WholeWeights
+from trainer.ranks import WholeWeights, copy_weights
 from trainer.rewards import RewardTable
 from trainer.run import Run
 from trainer.stages.errors import TrainingError
@@ -71,7 +70,7 @@ class GrpoStage:
         """Go on where the checkpoint was saved: the policy itself is the run's to restore."""
         self.updater.restore(checkpoint.states)
         if self.reference is not None:
-            self.reference.load_state_dict(checkpoint.states["reference"])
+            self.run.ranks.set_model_state(self.reference, checkpoint.states["reference"])
 
     def train(self, place: Place) -> Place:
         """The steps that are left. Raises TrainingError or HoldError, at a place to resume from."""
@@ -97,7 +96,7 @@ class GrpoStage:
         waited = perf_counter() - started
         with WholeWeights(self.policy):
             experience, n_problems = self._sampled(place, step, table)
-            worth = self._worth(experience, table)
+        worth = self._worth(experience, table)
         batch, advantages = self._gathered(step, experience, worth, table)
         send(run, batch)
         sampled_s = perf_counter() - started - waited
@@ -190,7 +189,7 @@ class GrpoStage:
             rewards_of(experience.groups, self.config),
         )
         reward_N = summed_rewards(rewards, weights_of(self.config)).flatten()
-        value_NT = self._in_parts(critic, completions)
+        value_NT = self._in_parts(critic, critic, completions)
         kl_NT = None
         if worth.reference_logprob_NT is not None:
             kl_NT = worth.old_logprob_NT - worth.reference_logprob_NT
@@ -208,16 +207,18 @@ class GrpoStage:
 
     def _logprobs(self, policy: Module, completions: Completions) -> Tensor:
         temperature = self.grpo.temperature
-        return self._in_parts(lambda rows: policy(rows, temperature)[0], completions)
+        return self._in_parts(policy, lambda rows: policy(rows, temperature)[0], completions)
 
     def _in_parts(
-        self, forward: Callable[[Completions], Tensor], completions: Completions
+        self, module: Module, forward: Callable[[Completions], Tensor], completions: Completions
     ) -> Tensor:
-        """(N, T) of a forward pass over as many rows at once as an update takes; 0 elsewhere."""
+        """(N, T) of the module's forward pass over as many rows at once as an update takes; 0
+        elsewhere."""
         made_NT = torch.zeros_like(completions.logprob_NT)
-        for index in micro_batches(torch.arange(len(made_NT)), self.grpo.micro_rows):
-            rows = completions.rows(index.to(made_NT.device))
-            made_NT[index, : rows.token_NT.shape[1]] = forward(rows).to(made_NT)
+        with WholeWeights(module):
+            for index in micro_batches(torch.arange(len(made_NT)), self.grpo.micro_rows):
+                rows = completions.rows(index.to(made_NT.device))
+                made_NT[index, : rows.token_NT.shape[1]] = forward(rows).to(made_NT)
         return made_NT
 
     # Telling
@@ -255,12 +256,13 @@ class GrpoStage:
     def _save(self, place: Place) -> None:
         states = self.updater.states()
         if self.reference is not None:
-            states["reference"] = self.reference.state_dict()
+            states["reference"] = self.run.ranks.model_state(self.reference)
         self.run.save(Checkpoint(place, states))
 
 
 def _frozen(run: Run) -> Policy:
     """The policy as it is now, which the divergence is measured from."""
-    with WholeWeights(run.model):
-        frozen = copy.deepcopy(run.model)
-    return Policy(frozen.requires_grad_(False))
+    frozen = Policy(run.new_model().requires_grad_(False))
+    run.ranks.place(frozen)
+    copy_weights(run.model, frozen.model)
+    return frozen

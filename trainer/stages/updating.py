@@ -18,7 +18,7 @@ from trainer.generation import Completions, seed_of
 from trainer.loss import Normaliser, policy_loss, value_loss
 from trainer.metrics import Update, UpdateSums
 from trainer.policy import trained
-from trainer.ranks import clip_gradients
+from trainer.ranks import clip_gradients, copy_weights
 from trainer.run import Run
 from trainer.stages.errors import TrainingError
 from trainer.stages.experience import Experience, by_length, micro_batches
@@ -73,8 +73,9 @@ class Updater:
         self.critic: Module | None = None
         self.critic_optimiser: Optimizer | None = None
         if self.objective.needs_critic:
-            critic = Critic(run.model, seed=config.run.seed).to(run.ranks.device)
+            critic = Critic(run.new_model(), seed=config.run.seed)
             self.critic = run.ranks.wrapped(critic)
+            copy_weights(run.model.base_model, critic.layers)
             self.critic_optimiser = _adam(self.critic, config.critic.learning_rate)
 
     def states(self) -> dict[str, dict[str, Any]]:
