@@ -290,5 +290,6 @@ if (unsent) {
   // From before a reload: if it was stored all the same, the server knows its key.
   if (unsent.item === item().dataset.item) fillIn(labelForm(), unsent.fields);
   cursor.show();
+  stopDraft();
   send(unsent);
 }

@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.sessions.models import Session
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from review.accounts.models import Project, User
 from review.labeling.models import Answer, Label, Retraction
@@ -100,6 +100,28 @@ def test_a_session_that_is_over_leads_to_the_sign_in_and_back_and_the_label_is_s
     expect(page.locator("#item")).not_to_have_attribute("data-item", item)
     label = Label.objects.get()
     assert (str(label.assignment_id), label.reviewer, label.answer) == (item, ben, Answer.CORRECT)
+
+
+def test_a_label_that_is_sent_again_after_signing_in_is_no_draft_any_more(
+    project: Project, ben: User, sign_in: SignIn
+) -> None:
+    """Answered late, it would otherwise be followed by a draft of an item that is labelled."""
+    queue = plain_queue(project, 12, budget=8)
+    page = sign_in(ben)
+    page.goto(reverse("web:label-next", args=[queue.pk]))
+    Session.objects.all().delete()
+    press(page, ["c", "Enter"])
+    expect(page.locator("#item")).to_have_count(0)
+    drafts: list[str] = []
+    held: list[Route] = []
+    page.on("request", lambda asked: drafts.append(asked.url) if "/draft/" in asked.url else None)
+    page.route("**/label/", lambda route: held.append(route))
+    fill_in_sign_in(page, "ben")
+    expect(page.locator("[data-label-form]")).to_be_visible()
+    page.wait_for_timeout(600)  # drafts wait for 400 ms
+    assert drafts == []
+    held[0].continue_()
+    expect(page.locator("[data-session]")).to_be_visible()
 
 
 def test_a_label_on_its_way_waits_for_its_reviewer_while_somebody_else_signs_in(
