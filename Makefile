@@ -19,9 +19,9 @@ html := find templates -name '*.html'
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-integrations check fmt-check lint types imports templates \
-	migrations deploy fix loop bench-advantages bench-coverage bench-desk bench-draw bench-evouna \
-	bench-hack bench-ingest bench-judges bench-queue bench-render bench-train bench-verify \
+.PHONY: help install demo test test-integrations test-vllm check fmt-check lint types imports \
+	templates migrations deploy fix loop bench-advantages bench-coverage bench-desk bench-draw \
+	bench-evouna bench-hack bench-ingest bench-judges bench-queue bench-render bench-train bench-verify \
 	screenshots browser sandbox openapi
 
 help: ## list the targets
@@ -72,6 +72,18 @@ $(apart)/stamp: $(apart_tests)/requirements.txt
 test-integrations: $(apart)/stamp ## run the tests of trainers that cannot be installed beside ours
 	OPENRLHF_SOURCE=$$(echo $(apart)/openrlhf/*.data/purelib) $(apart)/bin/python -m pytest \
 		-c $(apart_tests)/pytest.ini --confcutdir=tests/trainer/integrations $(apart_tests)
+
+vllm := .venv-vllm
+vllm_tests := tests/trainer/engines
+
+$(vllm)/stamp: $(vllm_tests)/requirements.txt
+	@echo "Installing vLLM into an environment of its own: 3 GB."
+	$(PYTHON) -m venv --clear $(vllm)
+	$(vllm)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-vllm: $(vllm)/stamp ## run the tests of sampling by vLLM, which cannot be installed beside ours
+	$(vllm)/bin/python -m pytest -c $(vllm_tests)/pytest.ini --confcutdir=$(vllm_tests) $(vllm_tests)
 
 check: $(static_checks) ## everything that must hold: format, lint, types, layers, ..., tests
 	$(MAKE) test

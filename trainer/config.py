@@ -16,6 +16,7 @@ REWARD_SOURCES = ("verdict", "table", "true", "random")
 TRUNCATED = ("judged", "wrong", "filtered", "punished")
 ON_HOLD = ("go on", "pause", "stop")
 DTYPES = ("float32", "bfloat16")
+ENGINES = ("own", "vllm")
 
 _Section = TypeVar("_Section")
 
@@ -198,6 +199,18 @@ class GrpoConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """Who samples: the trained model itself ("own"), or vLLM beside it, where it is installed."""
+
+    engine: str = "own"
+    cache_gib: float = 4.0  # of vLLM's keys and values
+
+    def __post_init__(self) -> None:
+        _require_one_of(ENGINES, self, "sampling", "engine")
+        _require_above_0(self, "sampling", "cache_gib")
+
+
+@dataclass(frozen=True, slots=True)
 class CriticConfig:
     """The value function of PPO (objective "ppo"): the policy's layers with a head of its own."""
 
@@ -310,6 +323,7 @@ class TrainerConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     task: TaskConfig = field(default_factory=SumsConfig)
     cold_start: ColdStartConfig = field(default_factory=ColdStartConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     objective: Objective = NAMED["dapo"]
     critic: CriticConfig = field(default_factory=CriticConfig)

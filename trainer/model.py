@@ -1,10 +1,11 @@
 """The policy's model and tokenizer: of a shape with random weights, or loaded from where it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -44,16 +45,17 @@ def build_model(config: ModelConfig, tokenizer: Tokenizer, *, seed: int) -> PreT
     if config.lora_rank:
         model = _with_adapters(model, config.lora_rank, seed=seed)
     if config.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        # The second name is that of the releases which vLLM goes with.
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
     model.train()
     return model
 
 
 def save_model(model: PreTrainedModel, tokenizer: Tokenizer, folder: Path) -> None:
-    """Merge the model's adapters into it, and leave it and a chat model's tokenizer in `folder`, as
+    """Leave the model, adapters merged into it, and a chat model's tokenizer in `folder`, as
     transformers reads them."""
-    _merge_adapters(model)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=dict(whole_weights(model)))
     if isinstance(tokenizer, ChatTokenizer):
         tokenizer.save(str(folder))
 
@@ -121,13 +123,21 @@ def _remove_dropout(model: PreTrainedModel) -> None:
             setattr(module, "attention_dropout", 0.0)  # noqa: B010 - a number, no submodule
 
 
-def _merge_adapters(model: PreTrainedModel) -> None:
-    from peft.tuners.tuners_utils import BaseTunerLayer
+def whole_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
+    """Its weights by the names that transformers keeps them under, with what adapters have learnt
+    added to copies of them."""
+    from peft.tuners.lora import Linear
 
-    for name, module in [*model.named_modules()]:
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            model.set_submodule(name, module.get_base_layer())
+    adapted = {name: part for name, part in model.named_modules() if isinstance(part, Linear)}
+    for name, weight in model.state_dict().items():
+        owner, _, kind = name.rpartition(".base_layer.")
+        if owner and kind == "weight":
+            learnt = adapted[owner].get_delta_weight("default")
+            yield f"{owner}.weight", weight + learnt.to(weight.dtype)
+        elif owner:
+            yield f"{owner}.{kind}", weight
+        elif ".lora_" not in name:
+            yield name, weight
 
 
 def _with_adapters(model: PreTrainedModel, rank: int, *, seed: int) -> Any:

@@ -50,8 +50,10 @@ def completion_logits(model: PreTrainedModel, completions: Completions) -> Tenso
     over processes, which must run its layers equally often in each.
     """
     is_shared = len(completions.prompt_BL) < len(completions.prompt_of_N)
-    is_checkpointed = model.training and model.is_activation_checkpointing
-    if not is_shared or is_checkpointed or isinstance(model, FSDPModule):
+    is_checkpointed = any(
+        getattr(part, "gradient_checkpointing", False) for part in model.modules()
+    )
+    if not is_shared or (model.training and is_checkpointed) or isinstance(model, FSDPModule):
         return _logits_of_whole_rows(model, completions)
     length, row = completions.prompt_BL.shape[1], completions.prompt_of_N
     column_S = torch.arange(

@@ -3,18 +3,19 @@
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Self
 
-import torch
 from transformers import PreTrainedModel
 
 from trainer.checkpoint import Checkpoint, Place
 from trainer.config import TrainerConfig
 from trainer.data import Prompt
-from trainer.generation import Completions, sample, uniforms
+from trainer.engines import Engine
+from trainer.generation import Completions
 from trainer.hold import Hold
 from trainer.judging import Judge
 from trainer.metrics import Row, RunLog, pass_at_k
@@ -63,6 +64,7 @@ class Run:
     task: Task
     tokenizer: Tokenizer
     model: PreTrainedModel
+    engine: Engine
     judge: Judge
     held_out: Sequence[Prompt]
     log: RunLog
@@ -80,6 +82,13 @@ class Run:
         """Whether any process was asked to stop."""
         return any(self.ranks.gathered(self.stop.is_made))
 
+    @contextmanager
+    def sampling(self) -> Iterator[None]:
+        """While entered, the policy as it is now can be sampled from."""
+        with WholeWeights(self.model):
+            self.engine.refresh()
+            yield
+
     def sample(
         self,
         prompts: Sequence[Prompt],
@@ -89,17 +98,9 @@ class Run:
         budget: int,
         temperature: float,
     ) -> Completions:
-        """n completions a prompt, drawn by the seed and each prompt's key alone."""
-        seed = self.config.run.seed
-        uniform_NT = torch.cat([uniforms(seed, key, shape=(n, budget)) for key in keys])
-        return sample(
-            self.model,
-            [self.tokenizer.encode_prompt(prompt.text) for prompt in prompts],
-            uniform_NT,
-            pad_id=self.tokenizer.pad_id,
-            eos_ids=self.tokenizer.eos_ids,
-            temperature=temperature,
-        )
+        """n completions a prompt, drawn by the seed and each prompt's key; inside `sampling`."""
+        tokens = [self.tokenizer.encode_prompt(prompt.text) for prompt in prompts]
+        return self.engine.sample(tokens, keys, n=n, budget=budget, temperature=temperature)
 
     def responses(self, completions: Completions) -> list[str]:
         return [self.tokenizer.decode(row) for row in completions.token_NT.tolist()]
@@ -115,7 +116,7 @@ class Run:
         accepted: list[int] = []
         right: list[int] = []
         mine = [self.held_out[i] for i in self.ranks.share(len(self.held_out))]
-        with WholeWeights(self.model):
+        with self.sampling():
             for part in _parts(mine, max(1, ROWS_AT_ONCE // n)):
                 completions = self.sample(
                     part,

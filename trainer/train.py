@@ -10,12 +10,15 @@ from typing import Any
 from uuid import uuid4
 
 import torch
+from transformers import PreTrainedModel
 
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, Place
 from trainer.client import AssayClient
 from trainer.config import ConfigError, TrainerConfig
 from trainer.data import Prompt, run_payload
+from trainer.engines import Engine
+from trainer.engines.own import OwnEngine
 from trainer.hold import Hold
 from trainer.judging import Judge
 from trainer.metrics import METRICS_FILE, RunLog
@@ -147,6 +150,7 @@ def opened(
         task=task,
         tokenizer=tokenizer,
         model=model,
+        engine=_engine(config, model, tokenizer, ranks),
         judge=judge,
         held_out=held_out,
         log=log,
@@ -266,6 +270,20 @@ def _judge(config: TrainerConfig, task: Any) -> Judge:
         return Judge.of(config.reward, task, seed=config.run.seed)
     except ParameterError as error:
         raise ConfigError(f"reward.parameters.{error}") from error
+
+
+def _engine(
+    config: TrainerConfig, model: PreTrainedModel, tokenizer: Tokenizer, ranks: Ranks
+) -> Engine:
+    if config.sampling.engine == "own":
+        return OwnEngine(model, tokenizer, seed=config.run.seed)
+    if ranks.size > 1:
+        raise ConfigError(
+            'sampling.engine: "vllm" samples for one process alone; start one, or make it "own"'
+        )
+    from trainer.engines.vllm import VllmEngine
+
+    return VllmEngine(model, tokenizer, config)
 
 
 def _grpo_sections(config: TrainerConfig) -> list[Any]:

@@ -279,6 +279,11 @@ def test_table_without_a_server_is_refused(tmp_path: Path) -> None:
     assert "set ASSAY_URL" in refusal(make_config(reward={"source": "table"}), tmp_path)
 
 
+def test_an_engine_that_is_not_installed_is_refused(tmp_path: Path) -> None:
+    message = refusal(make_config(sampling={"engine": "vllm"}), tmp_path)
+    assert message == 'sampling.engine: vLLM is not installed; install it, or make it "own"'
+
+
 def test_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / METRICS_FILE).write_text("")
     assert "--resume" in refusal(make_config(), tmp_path)

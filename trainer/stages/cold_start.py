@@ -19,7 +19,6 @@ from torch.nn import Module
 from trainer.checkpoint import Place
 from trainer.config import ColdStartConfig, TrainerConfig
 from trainer.policy import trained
-from trainer.ranks import WholeWeights
 from trainer.run import Run
 from trainer.stages.supervised import Example, batches, supervised_step
 from trainer.tokenizers import Tokenizer
@@ -118,7 +117,7 @@ class ColdStartStage:
         run, grpo = self.run, self.config.grpo
         held_out = run.task.held_out(self.config.cold_start.check_problems)
         mine = [held_out[i] for i in run.ranks.share(len(held_out))]
-        with WholeWeights(self.policy):
+        with run.sampling():
             completions = run.sample(
                 mine,
                 [f"cold start/{prompt.uid}" for prompt in mine],

@@ -94,7 +94,7 @@ class GrpoStage:
         started = perf_counter()
         table = run.ranks.from_first(run.tables.at_step(step))
         waited = perf_counter() - started
-        with WholeWeights(self.policy):
+        with run.sampling():
             experience, n_problems = self._sampled(place, step, table)
         worth = self._worth(experience, table)
         batch, advantages = self._gathered(step, experience, worth, table)
@@ -167,7 +167,7 @@ class GrpoStage:
     def _worth(self, experience: Experience, table: RewardTable | None) -> Worth:
         completions = experience.completions
         worth = Worth(completions.logprob_NT[:, :0], completions.logprob_NT)
-        if self.config.model.dtype != "float32":
+        if not self.run.engine.is_exact:
             old_NT = self._logprobs(Policy(self.run.model), completions)
             importance_NT = truncated_importance(
                 old_NT, completions.logprob_NT, completions.mask_NT, cap=self.grpo.importance_cap

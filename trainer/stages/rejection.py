@@ -15,7 +15,6 @@ from trainer.data import Batch, Group
 from trainer.generation import seed_of
 from trainer.metrics import Row, Update, step_row
 from trainer.policy import trained
-from trainer.ranks import WholeWeights
 from trainer.rewards import RewardTable
 from trainer.run import ROWS_AT_ONCE, Run
 from trainer.stages.errors import TrainingError
@@ -41,7 +40,7 @@ class RejectionStage:
         run, step = self.run, place.steps + 1
         run.hold.before_step(step)
         table = run.ranks.from_first(run.tables.at_step(step))
-        with WholeWeights(self.policy):
+        with run.sampling():
             mine = self._groups(place, step, table)
         groups = sorted(run.ranks.pooled(mine), key=lambda one: one[0])
         batch = Batch(step, tuple(g for _, g in groups), None if table is None else table.version)
