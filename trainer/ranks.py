@@ -3,8 +3,7 @@
 Each samples, judges and differentiates its share of a step's groups; sums make the figures whole.
 Started alone, a run is one process; `accelerate launch` starts several, and DDP averages their
 gradients. With `--use_fsdp` weights, gradients and optimisers are spread over them (FSDP2, layer by
-layer): by ourselves, since accelerate does it on GPUs alone, and whole as one module, which a model
-that samples between its updates is not.
+layer). We do that ourselves: accelerate does it on GPUs alone, where no test of ours runs.
 """
 
 import os
