@@ -76,10 +76,12 @@ test-integrations: $(apart)/stamp ## run the tests of trainers that cannot be in
 vllm := .venv-vllm
 vllm_tests := tests/trainer/engines
 
+# Of what comes with it, images and sound do not load beside a torch for CPUs; nothing here needs them.
 $(vllm)/stamp: $(vllm_tests)/requirements.txt
 	@echo "Installing vLLM into an environment of its own: 3 GB."
 	$(PYTHON) -m venv --clear $(vllm)
 	$(vllm)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(vllm)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 test-vllm: $(vllm)/stamp ## run the tests of sampling by vLLM, which cannot be installed beside ours
