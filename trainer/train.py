@@ -122,6 +122,7 @@ def opened(
     check_context(config, tokenizer, [*first_problems, *held_out])
     model = build_model(config.model, tokenizer, seed=config.run.seed)
     torch.nn.Module.to(model, ranks.device)
+    engine = _engine(config, model, tokenizer, ranks)
     out.mkdir(parents=True, exist_ok=True)
     uid = ranks.from_first(uid or f"{config.run.name}-{uuid4().hex[:12]}")
     link = None
@@ -150,7 +151,7 @@ def opened(
         task=task,
         tokenizer=tokenizer,
         model=model,
-        engine=_engine(config, model, tokenizer, ranks),
+        engine=engine,
         judge=judge,
         held_out=held_out,
         log=log,

@@ -133,7 +133,11 @@ def test_a_run_that_is_stopped_goes_on_with_spread_weights(tmp_path: Path, alone
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    when(lambda: len(read_rows(tmp_path / "o")) > 1, process.terminate).join()
+
+    def has_begun_or_died() -> bool:
+        return len(read_rows(tmp_path / "o")) > 1 or process.poll() is not None
+
+    when(has_begun_or_died, process.terminate).join()
     process.wait(timeout=60)
     assert 1 < len(read_rows(tmp_path / "o")) < 1 + STEPS
     launched(tmp_path, "--resume", is_spread=True)

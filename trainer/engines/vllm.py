@@ -31,7 +31,7 @@ _ENVIRONMENT = {
 
 
 class VllmEngine:
-    """is_exact: never."""
+    """vLLM, and the model whose weights it serves."""
 
     is_exact = False
 
@@ -103,8 +103,8 @@ def _served(model: PreTrainedModel, config: TrainerConfig) -> Any:
                 enforce_eager=model.device.type == "cpu",
                 seed=seed_of(config.run.seed, "vllm") % 2**31,
             )
-        except (ValueError, RuntimeError, NotImplementedError) as error:
-            reason = str(error).strip().splitlines()[-1]
+        except (ValueError, RuntimeError) as error:  # whatever it does not support
+            reason = " ".join(str(error).split())
             raise ConfigError(
                 f'sampling.engine: vLLM cannot serve this model: {reason}; make it "own"'
             ) from error

@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,7 @@ def test_a_change_of_the_weights_is_taken_over(sampled: Sampled) -> None:
 
 
 def test_a_run_trains_with_it(tmp_path: Path) -> None:
-    made = replace(config(), run=replace(config().run, log_completions=True))
-    train(made, out=tmp_path / "out", cold_starts=tmp_path)
+    train(config(), out=tmp_path / "out", cold_starts=tmp_path)
     rows = read_rows(tmp_path / "out")
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
     assert (tmp_path / "out" / "model" / "model.safetensors").exists()
