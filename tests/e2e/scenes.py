@@ -79,7 +79,15 @@ def draft_table(run: Run) -> RewardTable:
     )
 
 
+def follow(page: Page, link: str) -> None:
+    """Click the link and wait until the page behind it has run its scripts."""
+    with page.expect_navigation():
+        page.get_by_role("link", name=link).click()
+
+
 def press(page: Page, keys: Sequence[str]) -> None:
+    # What is pressed before the page has run its scripts is heard by nobody.
+    page.wait_for_load_state("load")
     for key in keys:
         page.keyboard.press(key)
 

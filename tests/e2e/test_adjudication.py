@@ -66,7 +66,6 @@ def test_two_labels_are_read_side_by_side_and_decided_by_keyboard(
     page.get_by_role("link", name="Decide 1").click()
     expect(page.get_by_role("columnheader", name="Reviewer B")).to_be_visible()
     expect(page.locator("tr.differs")).to_have_count(3)
-    page.wait_for_load_state("load")
     press(page, "jxi")
     expect(page.locator("#wrong-1")).to_be_checked()
     expect(page.get_by_label("Incorrect")).to_be_checked()
@@ -117,7 +116,6 @@ def test_practice_is_passed_by_keyboard_and_leads_to_the_queue(
     for _ in range(2):
         expect(page.get_by_label("Correct", exact=False).first).to_be_visible()
         expect_no_violations(page)
-        page.wait_for_load_state("load")
         press(page, "c")
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="Right")).to_be_visible()

@@ -12,6 +12,7 @@ from review.accounts.models import Project, User
 from review.flows.imports import run_import
 from review.rollouts.models import Import, Rollout
 from tests.e2e.conftest import PHONE, Complaints, SignIn
+from tests.e2e.scenes import follow
 from tests.rollouts import files
 
 pytestmark = pytest.mark.e2e
@@ -29,7 +30,7 @@ def _uploads(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def page(project: Project, ada: User, sign_in: SignIn, _uploads: None) -> Page:
     page = sign_in(ada)
     page.goto(reverse("web:home"))
-    page.get_by_role("link", name="Import rollouts").click()
+    follow(page, "Import rollouts")
     return page
 
 

@@ -11,7 +11,7 @@ from review.runs.models import Run
 from review.sampling.models import AuditRule, RuleState
 from tests import builders
 from tests.e2e.conftest import Complaints, SignIn
-from tests.e2e.scenes import label_everything, open_audit
+from tests.e2e.scenes import follow, label_everything, open_audit
 
 pytestmark = pytest.mark.e2e
 
@@ -27,7 +27,7 @@ def run(project: Project) -> Run:
 def page(run: Run, ada: User, sign_in: SignIn) -> Page:
     page = sign_in(ada)
     page.goto(reverse("web:home"))
-    page.get_by_role("link", name=run.name).click()
+    follow(page, run.name)
     return page
 
 
@@ -49,11 +49,12 @@ def test_a_lead_audits_a_run_and_publishes_a_reward_table(page: Page, run: Run, 
     assert (rule.state, version.budget, version.focus["recall"]) == (RuleState.ACTIVE, 48, 1)
 
     label_everything(rule, ben)
-    page.get_by_role("link", name=run.name).click()
+    follow(page, run.name)
     expect(page.get_by_role("listitem").filter(has_text="Recall")).to_contain_text("48 labels")
     expect(page.get_by_role("row").filter(has_text="1 to 2")).to_contain_text("closed")
     page.get_by_role("button", name="Build a draft").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Reward table v1 draft")
+    page.wait_for_load_state("load")
     dr_grpo = page.get_by_role("link", name="Dr. GRPO")
     dr_grpo.press("Enter")
     expect(page.get_by_role("heading", name="Under Dr. GRPO")).to_be_visible()

@@ -116,7 +116,8 @@ def test_a_label_that_is_sent_again_after_signing_in_is_no_draft_any_more(
     held: list[Route] = []
     page.on("request", lambda asked: drafts.append(asked.url) if "/draft/" in asked.url else None)
     page.route("**/label/", lambda route: held.append(route))
-    fill_in_sign_in(page, "ben")
+    with page.expect_request("**/label/"):
+        fill_in_sign_in(page, "ben")
     expect(page.locator("[data-label-form]")).to_be_visible()
     page.wait_for_timeout(600)  # drafts wait for 400 ms
     assert drafts == []

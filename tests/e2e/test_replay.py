@@ -9,6 +9,7 @@ from review.accounts.models import Project, User
 from review.verifiers.models import Verdict
 from tests import builders
 from tests.e2e.conftest import PHONE, SignIn
+from tests.e2e.scenes import follow
 
 pytestmark = pytest.mark.e2e
 
@@ -27,7 +28,7 @@ def test_a_verifier_is_added_replayed_and_compared(
     # The pages' own policy would not let axe in.
     page = sign_in(ada, bypass_csp=True, viewport=PHONE)
     page.goto(reverse("web:run", args=[run.pk]))
-    page.get_by_role("link", name="Add a verifier").click()
+    follow(page, "Add a verifier")
     # Its parameters come without a click.
     page.get_by_label("Verifier").select_option("alias-contained")
     expect(page.get_by_role("heading", name="alias-contained")).to_be_visible()
@@ -41,7 +42,7 @@ def test_a_verifier_is_added_replayed_and_compared(
     expect(page.get_by_role("region", name="Outcomes of both verifiers")).to_be_visible()
     refuse_faults(page)
     page.get_by_role("link", name="Verifiers").first.click()
-    page.get_by_role("link", name="alias-contained@2").click()
+    follow(page, "alias-contained@2")
     page.get_by_role("button", name="Run the probe suite").click()
     expect(page.get_by_role("region", name="Success of attacks by family")).to_be_visible(
         timeout=60_000
