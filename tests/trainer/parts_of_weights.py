@@ -30,6 +30,3 @@ def main() -> None:
     for line in lines if ranks.is_first else ():
         sys.stdout.write(line)
     ranks.close()
-
-
-main()

@@ -10,9 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.trainer import parts_of_weights
+from tests.trainer.processes import together
 from tests.trainer.test_command_line import recipe
 from tests.trainer.test_faults import when
 from tests.trainer.tiny import TINY, make_config
+from trainer.__main__ import main
 from trainer.config import ConfigError, load_config
 from trainer.metrics import read_rows
 from trainer.train import MODEL_FOLDER, check_shares, train
@@ -30,35 +33,23 @@ SECTIONS: Sections = {
     "grpo": GRPO,
     "objective": {"name": "grpo"},
 }
-TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = (
+    sys.executable,
+    *["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+)
 ADAPTERS: Sections = {**SECTIONS, "grpo": GRPO | {"steps": 3}}
 ADAPTERS |= {"model": TINY["model"] | {"lora_rank": 2}, "objective": {"name": "grpo", "kl": 0.1}}
 CRITIC: Sections = {**SECTIONS, "grpo": GRPO | {"steps": 3}, "objective": {"name": "ppo"}}
 
 
-def launched(out: Path, *options: str, is_spread: bool, sections: Sections = SECTIONS) -> str:
+def trained_by_two(out: Path, *options: str, is_spread: bool, sections: Sections = SECTIONS) -> str:
     """The output of a run in two processes."""
-    command = ["-m", "trainer", "train", recipe(out, **sections), "--out", str(out / "o")]
-    return two_processes(*command, *options, is_spread=is_spread)
+    command = ["train", recipe(out, **sections), "--out", str(out / "o"), *options]
+    return together(run_trainer, *command, is_spread=is_spread, printed_to=out / "printed")
 
 
-def two_processes(*command: str, is_spread: bool) -> str:
-    done = subprocess.run(
-        [*TWO, *command],
-        env=environment(is_spread=is_spread),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def environment(*, is_spread: bool) -> dict[str, str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("ASSAY_", "OMP_"))}
-    # What `accelerate launch --use_fsdp` sets.
-    return inherited | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_FSDP": str(is_spread).lower()}
+def run_trainer(*command: str) -> None:
+    assert main(list(command)) == 0
 
 
 def run_alone(out: Path, sections: Sections) -> Path:
@@ -95,14 +86,14 @@ def assert_same(two: Path, one: Path, *, steps: int = STEPS) -> None:
 
 
 def test_two_processes_train_what_one_trains(tmp_path: Path, alone: Path) -> None:
-    launched(tmp_path, is_spread=False)
+    trained_by_two(tmp_path, is_spread=False)
     assert_same(tmp_path, alone)
     files = sorted(path.name for path in (tmp_path / "o" / "completions").iterdir())
     assert files == [f"completions_{step:05}.parquet" for step in range(1, 1 + STEPS)]
 
 
-def test_a_process_keeps_half_of_spread_weights_and_sees_all_to_sample() -> None:
-    printed = two_processes("-m", "tests.trainer.parts_of_weights", is_spread=True)
+def test_a_process_keeps_half_of_spread_weights_and_sees_all_to_sample(tmp_path: Path) -> None:
+    printed = together(parts_of_weights.main, is_spread=True, printed_to=tmp_path / "printed")
     lines = [[int(number) for number in line.split()] for line in printed.splitlines()]
     assert len(lines) == 2
     for kept, seen, whole in lines:
@@ -113,7 +104,7 @@ def test_a_process_keeps_half_of_spread_weights_and_sees_all_to_sample() -> None
 def test_two_processes_with_spread_weights_train_what_one_trains(
     tmp_path: Path, alone: Path
 ) -> None:
-    assert "2 processes, weights spread over them" in launched(tmp_path, is_spread=True)
+    assert "2 processes, weights spread over them" in trained_by_two(tmp_path, is_spread=True)
     assert_same(tmp_path, alone)
 
 
@@ -121,15 +112,16 @@ def test_two_processes_with_spread_weights_train_what_one_trains(
 def test_what_goes_with_a_policy_is_spread_as_well(tmp_path: Path, sections: Sections) -> None:
     """A reference for the divergence, adapters, a critic; the cold start is read from disk."""
     one = run_alone(tmp_path / "one", sections)
-    launched(tmp_path, "--cold-starts", str(one / "starts"), is_spread=True, sections=sections)
+    options = ("--cold-starts", str(one / "starts"))
+    trained_by_two(tmp_path, *options, is_spread=True, sections=sections)
     assert_same(tmp_path, one, steps=3)
 
 
 def test_a_run_that_is_stopped_goes_on_with_spread_weights(tmp_path: Path, alone: Path) -> None:
     command = ["-m", "trainer", "train", recipe(tmp_path, **SECTIONS), "--out", str(tmp_path / "o")]
     process = subprocess.Popen(
-        [*TWO, *command, "--cold-starts", str(alone / "starts")],
-        env=environment(is_spread=False),
+        [*TORCHRUN, *command, "--cold-starts", str(alone / "starts")],
+        env={k: v for k, v in os.environ.items() if not k.startswith("ASSAY_")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -138,9 +130,9 @@ def test_a_run_that_is_stopped_goes_on_with_spread_weights(tmp_path: Path, alone
         return len(read_rows(tmp_path / "o")) > 1 or process.poll() is not None
 
     when(has_begun_or_died, process.terminate).join()
-    process.wait(timeout=60)
+    process.wait(timeout=120)
     assert 1 < len(read_rows(tmp_path / "o")) < 1 + STEPS
-    launched(tmp_path, "--resume", is_spread=True)
+    trained_by_two(tmp_path, "--resume", is_spread=True)
     assert_same(tmp_path, alone)
 
 
