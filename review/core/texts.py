@@ -26,7 +26,9 @@ def is_deeper_than(levels: int, value: object) -> bool:
     layer = [value]
     for _ in range(levels):
         layer = [child for parent in layer for child in _children(parent)]
-    return bool(layer)
+        if not layer:
+            return False
+    return True
 
 
 def _children(value: object) -> Iterable[object]:

@@ -327,9 +327,10 @@ def test_a_value_that_python_cannot_hold_refuses_its_row_alone(tmp_path: Path) -
     assert all("cannot be read" in reason for reason in reasons(path, verdicts=[]).values())
 
 
-def test_a_sample_nested_without_end_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("levels", [60, 900])
+def test_a_sample_nested_without_end_is_refused(tmp_path: Path, levels: int) -> None:
     content: object = "x"
-    for _ in range(900):
+    for _ in range(levels):
         content = [content]
     message = {"role": "assistant", "content": content}
     good_one, deep = files.inspect_sample(epoch=1), files.inspect_sample(epoch=2)

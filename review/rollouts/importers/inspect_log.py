@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+from msgspec import structs
 
 from review.rollouts.errors import UnreadableFileError
 from review.rollouts.importers import guesses
 from review.rollouts.importers.jsonl import decoded
-from review.rollouts.importers.records import MOST_ROW_BYTES, Position, Record, Refused, Row
+from review.rollouts.importers.records import (
+    MOST_ROW_BYTES,
+    Position,
+    Record,
+    Refused,
+    Row,
+    refuse_deep,
+)
 
 SAMPLE = re.compile(r"samples/(?P<id>.*)_epoch_(?P<epoch>[0-9]{1,9})\.json", re.DOTALL)
 # Its events, which are not read, make most of a sample.
@@ -59,11 +67,10 @@ def rows(path: Path, position: Position) -> Iterator[Row]:
         for number in range(position.rows + 1, len(members) + 1):
             try:
                 sample = _sample(_content(file, archive, members[number - 1]))
+                refuse_deep(structs.astuple(sample))
                 yield Record(number, number, _key(sample), _fields(sample))
             except ValueError as error:
                 yield Refused(number, number, str(error))
-            except RecursionError:
-                yield Refused(number, number, "nested too deep")
 
 
 def size(path: Path) -> int:

@@ -7,7 +7,14 @@ from typing import Any
 
 import msgspec
 
-from review.rollouts.importers.records import MOST_ROW_BYTES, Position, Record, Refused, Row
+from review.rollouts.importers.records import (
+    MOST_ROW_BYTES,
+    Position,
+    Record,
+    Refused,
+    Row,
+    refuse_deep,
+)
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SKIPPED_AT_ONCE = 1024 * 1024
@@ -52,9 +59,11 @@ def decoded(text: bytes) -> Any:
     Python programs write NaN, which is no JSON: what the strict reader refuses is read once more.
     """
     try:
-        return _decode(text)
+        value = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decoded_leniently(text)
+        value = _decoded_leniently(text)
+    refuse_deep(value)
+    return value
 
 
 def _decoded_leniently(text: bytes) -> Any:

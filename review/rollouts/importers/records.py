@@ -7,8 +7,12 @@ from typing import Any
 
 import msgspec
 
+from review.core.texts import is_deeper_than
+
 # One row of a file, unpacked; a longer one is refused, so that a row never costs more memory.
 MOST_ROW_BYTES = 32 * 1024 * 1024
+# How deep the values of a row may be nested: what reads them recurses.
+MOST_LEVELS = 50
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -34,6 +38,12 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 Row = Record | Refused
+
+
+def refuse_deep(value: object) -> None:
+    """Raises ValueError."""
+    if is_deeper_than(MOST_LEVELS, value):
+        raise ValueError("nested too deep")
 
 
 @dataclass(frozen=True, slots=True)
