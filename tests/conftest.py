@@ -23,9 +23,11 @@ hypothesis_settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)
-def _quick_passwords(settings: Settings) -> None:
-    """A hash that is slow on purpose would take most of the tests' time."""
+def _quick_settings(settings: Settings) -> None:
+    # A hash that is slow on purpose would take most of the tests' time.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # Each of thousands of clients would look at every static file before its first request.
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 @pytest.fixture(scope="session")
