@@ -138,16 +138,32 @@ def generic_plan_of(sql: str) -> str:
         return "\n".join(line for (line,) in cursor.fetchall())
 
 
+@pytest.fixture
+def _fresh_tables(db: None) -> None:
+    """As a new server has them: the planner goes by what other tests left in files and figures."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE labeling_assignment CASCADE")
+        cursor.execute(
+            "DELETE FROM pg_statistic USING pg_class"
+            " WHERE starelid = pg_class.oid AND relname LIKE 'labeling\\_%'"
+        )
+
+
 WALKS = (serving.TAKE_OPEN_SQL, serving.PEEK_OPEN_SQL, serving.MOVE_SQL)
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_fresh_tables")
 @pytest.mark.parametrize("is_analysed", [True, False])
 @pytest.mark.parametrize("size", [300, 5_000])
 def test_the_next_item_is_looked_for_in_the_order_of_ranks(
     project: Project, ben: User, size: int, is_analysed: bool
 ) -> None:
-    """No sort, no scan over all items of a queue, and past none of those that are done."""
+    """No sort, no scan over all items of a queue, and past none of those that are done.
+
+    Until PostgreSQL has counted a table for the first time, the index of all ranks looks as good to
+    it: done items are walked past then, no more of them than lie behind a reviewer's mark.
+    """
     queue = bulk.open_queue(project)
     bulk.make_rollouts(project, size)
     bulk.fill_queue(queue, size)
@@ -156,9 +172,13 @@ def test_the_next_item_is_looked_for_in_the_order_of_ranks(
     if is_analysed:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE labeling_assignment, labeling_label, labeling_skip")
+    indexes = ["assignment_pending_by_rank"]
+    if not is_analysed:
+        indexes.append("assignment_rank_once")
     for sql in WALKS:
         for plan in (plan_of(sql, queue, ben), generic_plan_of(sql)):
-            assert "Index Scan using assignment_pending_by_rank" in plan, plan
+            (walked,) = re.findall(r"Index Scan using (\w+) on labeling_assignment item", plan)
+            assert walked in indexes, plan
             assert "Sort" not in plan, plan
             assert "Seq Scan on labeling_assignment" not in plan, plan
             # Nor past all labels of one reviewer.
@@ -167,6 +187,7 @@ def test_the_next_item_is_looked_for_in_the_order_of_ranks(
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_fresh_tables")
 @pytest.mark.parametrize("sql", [PENDING_SQL, LOCK_SQL, serving.OWN_AND_ENDED_SQL])
 def test_no_statement_of_a_take_or_a_commit_scans_all_items(project: Project, sql: str) -> None:
     queue = bulk.open_queue(project)
@@ -180,6 +201,7 @@ def test_no_statement_of_a_take_or_a_commit_scans_all_items(project: Project, sq
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_fresh_tables")
 @pytest.mark.parametrize("sql", [serving.TAKE_ENDED_SQL, serving.TAKE_WANTED_SQL])
 def test_an_item_that_is_known_is_not_looked_for(project: Project, ben: User, sql: str) -> None:
     queue = bulk.open_queue(project)
