@@ -38,7 +38,7 @@ _ENUMERATION = re.compile(
 _ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _INNER_BOX = re.compile(r"\\boxed\s*(?=\{)")
 _FINALLY = re.compile(r"final\s+answer", re.IGNORECASE)
-_CALLED_ANSWER = re.compile(r"answer[\s*_]*(?:is\b|are\b|:|=)", re.IGNORECASE)
+CALLED_ANSWER = re.compile(r"answer[\s*_]*(?:is\b|are\b|:|=)", re.IGNORECASE)
 # The mark of an answer in GSM8K, where it is no heading.
 _HASHES = re.compile(r"^####[ \t]*(?=[-+$]*[0-9][0-9,./]*[ \t]*$)", re.MULTILINE)
 _BOLD = re.compile(r"(?<![\w)*])\*\*(?=[^\s*])([^*\n]{1,200})\*\*(?![\w(*])")
@@ -264,7 +264,7 @@ def _place(text: str, written: str) -> tuple[int, int]:
 
 def _said_earlier(text: str, written: str) -> tuple[str, ...]:
     """What was called the answer before; the text ends where the answer begins."""
-    starts = [match.start() for match in _CALLED_ANSWER.finditer(text)][-_MOST_OTHERS - 1 :]
+    starts = [match.start() for match in CALLED_ANSWER.finditer(text)][-_MOST_OTHERS - 1 :]
     said = [
         parse(text[start:end], _ANCHORED, parsing_timeout=None, raise_on_error=True)
         for start, end in pairwise(starts)

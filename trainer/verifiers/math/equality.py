@@ -12,6 +12,7 @@ import sympy
 from math_verify import verify as library_verify
 
 from trainer.verifiers.math.answers import squeezed
+from trainer.verifiers.math.beside import has_number_beside, rewritten, scales
 from trainer.verifiers.math.boxed import answer_form
 from trainer.verifiers.math.guards import (
     FAIL,
@@ -27,6 +28,7 @@ from trainer.verifiers.math.readings import Reading
 LONGEST_ANSWER = 1_000
 # A number of more bits takes the library seconds to minutes.
 _MOST_BITS = 100_000
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 _NOTHING = re.compile(
     r"\\emptyset|\\varnothing|\\\{\\\}"
     r"|(?:there(?:is|are))?no(?:real)?(?:solutions?|roots?)(?:exists?)?|(?:the)?emptyset",
@@ -37,7 +39,7 @@ _LIST = re.compile(r"[\[({].*,.*[\])}]|[^,()]+(?:,\s*[^,()]+)+|.*\\begin\{.?matr
 
 def compare(gold: Reading, answer: Reading, problem: str) -> Comparison:
     """Whether the answer equals the reference, asked this problem."""
-    if squeezed(gold.text) == squeezed(answer.text) or _both_empty(gold.text, answer.text):
+    if _are_the_same(gold, answer) or _both_empty(gold.text, answer.text):
         return PASS
     if not gold.is_read or is_prose(gold.text):
         return unclear("the reference does not parse as mathematics")
@@ -46,6 +48,8 @@ def compare(gold: Reading, answer: Reading, problem: str) -> Comparison:
     if any(map(_is_too_large, (*gold.parsed, *answer.parsed))):
         return unclear("a number is too large to be compared")
     if not _library_says_equal(gold, answer):
+        if _DECIMAL_COMMA.fullmatch(gold.text) and gold.text.replace(",", ".") == answer.text:
+            return unclear("the reference's comma may stand for a decimal point, or for a list")
         return FAIL
     return after_guards(gold, answer, problem)
 
@@ -79,6 +83,15 @@ def _library_says_equal(gold: Reading, answer: Reading) -> bool:
     except (TypeError, ValueError, AttributeError, NotImplementedError, KeyError, IndexError):
         # What SymPy cannot put side by side is not equal.
         return False
+
+
+def _are_the_same(gold: Reading, answer: Reading) -> bool:
+    """In letters, and in what makes another number of them."""
+    return (
+        squeezed(gold.text) == squeezed(answer.text)
+        and scales(gold.text) == scales(answer.text, answer.after)
+        and has_number_beside(rewritten(gold.text)) == has_number_beside(rewritten(answer.text))
+    )
 
 
 def _both_empty(gold: str, answer: str) -> bool:

@@ -14,6 +14,7 @@ import sympy
 
 from trainer.verifiers.base import Outcome
 from trainer.verifiers.math.answers import squeezed
+from trainer.verifiers.math.beside import has_number_beside, rewritten, says_more, scales
 from trainer.verifiers.math.readings import LABELLED, Reading, formula_reading
 from trainer.verifiers.math.units import units_in
 
@@ -73,7 +74,7 @@ def after_guards(gold: Reading, answer: Reading, problem: str) -> Comparison:
         return unclear("the answer is in a base that nobody asked for")
     if not _values_agree(gold, answer, problem):
         return FAIL
-    if _is_left_to_do(gold.text, answer.text):
+    if _is_left_to_do(rewritten(gold.text), rewritten(answer.text)):
         return Comparison(Outcome.UNDECIDED, "the answer is not worked out", "unevaluated")
     if _is_unevaluated(answer.text) and squeezed(answer.text) in squeezed(problem):
         return unclear("the answer repeats the problem")
@@ -81,6 +82,12 @@ def after_guards(gold: Reading, answer: Reading, problem: str) -> Comparison:
         return unclear("the answer's equation is not solved")
     if is_prose(answer.text):
         return unclear("the answer is a sentence")
+    if says_more(rewritten(answer.text)):
+        return unclear("words beside the number say more than it")
+    if has_number_beside(rewritten(answer.text)):
+        return unclear("two numbers stand side by side")
+    if scales(gold.text) != scales(answer.text, answer.after):
+        return unclear("a word beside the number makes it another one")
     if _DENIAL.search(answer.text) and not _DENIAL.search(gold.text):
         return unclear("the answer denies itself")
     return PASS

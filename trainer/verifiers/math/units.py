@@ -2,6 +2,8 @@
 
 import re
 
+from trainer.verifiers.math.beside import UPRIGHT
+
 # The unit, and the singular of its spellings.
 _SPELLINGS = {
     "mm": "mm millimeter millimetre",
@@ -45,9 +47,6 @@ _UNITS = {
 }
 # A letter alone is a unit only in upright type: `5 m` may be five times m.
 _LETTERS = {"m": "m", "g": "g", "s": "s", "h": "h", "l": "l", "L": "l"}
-_UPRIGHT = re.compile(
-    r"\\(?:text|mathrm|mbox|textbf|textnormal|textit|operatorname)\s*\{([^{}]*)\}"
-)
 _HALF_OF_DAY = re.compile(r"\b([ap])\s?\.?\s?m\b\.?", re.IGNORECASE)
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
 _SQUARE = re.compile(r"\^\{?2\}?|\b(?:square|sq)\b")
@@ -60,8 +59,8 @@ def units_in(text: str) -> tuple[str, ...]:
     Words that are no measure ("apples") are left out: the number answers for them.
     """
     plain = _HALF_OF_DAY.sub(lambda match: f" {match[1].lower()}m ", text)
-    upright = {letter for part in _UPRIGHT.findall(plain) for letter in _WORD.findall(part)}
-    words = _WORD.findall(_UPRIGHT.sub(r" \1 ", plain))
+    upright = {letter for part in UPRIGHT.findall(plain) for letter in _WORD.findall(part)}
+    words = _WORD.findall(UPRIGHT.sub(r" \1 ", plain))
     units = [_unit(word, is_upright=word in upright) for word in words]
     found = tuple(part for unit in units for part in unit.split())
     if found and _SQUARE.search(plain):
