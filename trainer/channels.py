@@ -8,6 +8,7 @@ GDPO (arXiv:2601.05242). Deviations from them:
    is given: of a run in several processes, each one's own groups.
 2. A channel that could not decide about a rollout neither pays nor punishes it: it counts as the
    mean of its group in that channel. Undecided correctness leaves the rollout out of its group.
+3. DAPO takes up to 1 off rewards of 1 and -1. Trainers here pay 1 and 0, and weigh it with a half.
 """
 
 import math

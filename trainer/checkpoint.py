@@ -5,6 +5,7 @@ Random numbers are not in it: each use makes its own from the run's seed and its
 """
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,10 @@ class Checkpoint:
             "commit": code_commit(),
         }
         unfinished = directory / f"{FILE_NAME}.part"
-        torch.save(contents, unfinished)
+        with unfinished.open("wb") as file:
+            torch.save(contents, file)
+            file.flush()
+            os.fsync(file.fileno())
         unfinished.replace(directory / FILE_NAME)
 
 

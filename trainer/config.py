@@ -280,6 +280,12 @@ class RewardConfig:
             " name one of the channel correctness",
         )
         _require_at_least(0, self, "reward", "warm_up_steps", "wait_s")
+        names = [channel.verifier for channel in self.channels]
+        require(
+            len(names) == len(set(names)),
+            "reward.channels",
+            "name a verifier twice; each is one channel: put what both look for into one",
+        )
 
 
 _OF_ANOTHER_CHANNEL = "it says nothing of whether the answer is right"
@@ -314,6 +320,8 @@ class StageConfig:
 
 
 STAGES = ("cold_start", "grpo", "rejection")
+# Weights of .02, as models have them, keep 8 bits: half of the last one is 4e-5.
+_LEAST_RATE_OF_BFLOAT16 = 5e-5
 _USUAL_STAGES = (StageConfig("cold_start"), StageConfig("grpo"))
 
 
@@ -336,6 +344,19 @@ class TrainerConfig:
         for number in range(len(self.stages)):
             self.at_stage(number)
         self._check_objective()
+        self._check_precision()
+
+    def _check_precision(self) -> None:
+        kinds = {stage.kind for stage in self.stages}
+        if self.model.dtype == "float32" or self.model.lora_rank:
+            return
+        for kind in kinds & {"grpo", "rejection"}:
+            require(
+                getattr(self, kind).learning_rate >= _LEAST_RATE_OF_BFLOAT16,
+                "model.dtype",
+                f"bfloat16 weights round away steps as small as {kind}.learning_rate's: make it"
+                ' "float32", or train adapters (model.lora_rank), which are float32',
+            )
 
     def _check_objective(self) -> None:
         advantage, reward = self.objective.advantage, self.reward
@@ -350,13 +371,21 @@ class TrainerConfig:
             "objective.advantage",
             '"pass-at-k" wants rewards of 0 and 1: reward.source "verdict", and no channels',
         )
+        is_punished = self.grpo.truncated == "punished"
+        require(
+            not is_punished or advantage not in {"pass-at-k", "steps"},
+            "grpo.truncated",
+            f'"{advantage}" advantages know no punishment: make it "wrong" or "filtered"',
+        )
         require(
             advantage != "pass-at-k" or self.objective.k <= self.grpo.group_size,
             "objective.k",
             f"must be at most grpo.group_size ({self.grpo.group_size})",
         )
         require(
-            advantage != "expected" or not reward.channels or reward.combination != "sum",
+            advantage != "expected"
+            or not (reward.channels or is_punished)
+            or reward.combination != "sum",
             "reward.combination",
             '"expected" advantages of a sum mean nothing: make it "normalise-first"',
         )

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any, SupportsFloat
 
 from trainer.data import Batch, Rollout
+from trainer.outbox import write_durably
 from trainer.verifiers.format import foreign_share, repeated_share
 
 METRICS_FILE = "metrics.jsonl"
@@ -190,7 +191,7 @@ class RunLog:
             return
         kept = [row for row in read_rows(folder) if (row["step"] or 0) < first_step]
         text = "".join(json.dumps(row) + "\n" for row in kept)
-        (folder / METRICS_FILE).write_text(text, encoding="utf-8")
+        write_durably(folder / METRICS_FILE, text.encode())
         for row in kept:
             self._watch_entropy(row)
         if tensorboard:

@@ -25,12 +25,13 @@ class TableFeed:
         folder: Path,
         *,
         verifier: str,
+        wants_probabilities: bool,
         warn: Callable[[str], None],
     ) -> None:
         """verifier: "name@version" of the run's own; a table that was fitted for others is not
-        used."""
+        used. wants_probabilities: nor is one whose values may lie outside of [0, 1]."""
         self._config, self._warn, self._folder = config, warn, folder
-        self._verifier = verifier
+        self._verifier, self._wants_probabilities = verifier, wants_probabilities
         self._link = link if config.source == "table" else None
         self._text: str | None = None
         self._table: RewardTable | None = None
@@ -80,6 +81,11 @@ class TableFeed:
             raise TableError(
                 f"verifiers: the table is for {', '.join(table.verifiers) or 'none'}, and this"
                 f" run's is {self._verifier}; build a table for this run, or name that verifier"
+            )
+        if self._wants_probabilities and table.rule == "unbiased":
+            raise TableError(
+                'rule: "unbiased" values are no probabilities, which objective.advantage "expected"'
+                " wants; publish a table of another rule, or take another advantage"
             )
         return table
 

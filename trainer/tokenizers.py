@@ -119,9 +119,12 @@ class ChatTokenizer:
                 "model.path: its tokenizer has no chat template; name a chat or instruct model, or"
                 " put a chat_template.jinja into its folder"
             )
-        self.eos_ids = tuple(sorted({*eos_ids, *_present(tokenizer.eos_token_id)}))
+        own = _present(tokenizer.eos_token_id)
+        self.eos_ids = tuple(sorted({*eos_ids, *own}))
         if not self.eos_ids:
             raise ConfigError("model.path: its tokenizer names no end token (eos_token)")
+        # A model may stop at several; its template ends a turn with the tokenizer's own.
+        self._end_id = (own or self.eos_ids)[0]
         pad_id = tokenizer.pad_token_id
         self.pad_id = self.eos_ids[0] if pad_id is None else int(pad_id)
         self._tokenizer, self._system_prompt = tokenizer, system_prompt
@@ -144,7 +147,7 @@ class ChatTokenizer:
         return list(ids)
 
     def encode_response(self, response: str) -> list[int]:
-        return [*self._tokenizer.encode(response, add_special_tokens=False), self.eos_ids[0]]
+        return [*self._tokenizer.encode(response, add_special_tokens=False), self._end_id]
 
     def decode(self, ids: Iterable[int]) -> str:
         kept = _up_to_end(ids, *self.eos_ids)

@@ -127,12 +127,19 @@ def opened(
     uid = ranks.from_first(uid or f"{config.run.name}-{uuid4().hex[:12]}")
     link = None
     if server is not None and ranks.is_first:
-        client = stack.enter_context(AssayClient(server.url, server.token))
+        client = stack.enter_context(_client(server))
         payload = run_payload(config, uid, judge.verifier)
         link = RunLink(client, payload, out / "link", warn=_warn)
         stack.callback(_flush, link)
     verifier = f"{judge.verifier.name}@{judge.verifier.version}"
-    tables = TableFeed(config.reward, link, out / "tables", verifier=verifier, warn=_warn)
+    tables = TableFeed(
+        config.reward,
+        link,
+        out / "tables",
+        verifier=verifier,
+        wants_probabilities=config.objective.advantage == "expected",
+        warn=_warn,
+    )
     tables.check()
     stop = stack.enter_context(StopRequest())
     log = RunLog(
@@ -315,6 +322,13 @@ def _n_steps(config: TrainerConfig) -> int:
     counts = {"cold_start": [0] * len(sections), "rejection": [1] * len(sections)}
     counts["grpo"] = [section.grpo.steps for section in sections]
     return sum(counts[stage.kind][number] for number, stage in enumerate(config.stages))
+
+
+def _client(server: Server) -> AssayClient:
+    try:
+        return AssayClient(server.url, server.token)
+    except ValueError as error:
+        raise ConfigError(f"ASSAY_URL, ASSAY_TOKEN: {error}") from error
 
 
 def _warn(message: str) -> None:

@@ -54,6 +54,22 @@ def test_config_survives_a_round_trip() -> None:
             'objective.advantage: "pass-at-k" wants rewards of 0 and 1',
         ),
         (
+            {"objective": {"name": "pass-at-k"}, "grpo": {"truncated": "punished"}},
+            'grpo.truncated: "pass-at-k" advantages know no punishment',
+        ),
+        (
+            {"objective": {"advantage": "expected"}, "grpo": {"truncated": "punished"}},
+            'reward.combination: "expected" advantages of a sum mean nothing',
+        ),
+        (
+            {"reward": {"channels": [{"verifier": "format"}, {"verifier": "format"}]}},
+            "reward.channels: name a verifier twice",
+        ),
+        (
+            {"model": {"dtype": "bfloat16"}, "grpo": {"learning_rate": 1e-6}},
+            "model.dtype: bfloat16 weights round away steps as small as grpo.learning_rate's",
+        ),
+        (
             {"objective": {"name": "ppo"}, "model": {"lora_rank": 4}},
             "model.lora_rank: a critic needs all weights",
         ),

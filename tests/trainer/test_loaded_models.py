@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests import SHARED_DATA
 from tests.sandboxes import needs_sandbox
@@ -15,7 +15,7 @@ from tests.trainer.tiny_models import tokenizer
 from trainer.config import ConfigError, ModelConfig, TrainerConfig, load_config
 from trainer.metrics import read_rows
 from trainer.model import build_model, tokenizer_of
-from trainer.tokenizers import ByteTokenizer
+from trainer.tokenizers import ByteTokenizer, ChatTokenizer
 from trainer.train import train
 
 CHAT = (
@@ -83,6 +83,14 @@ def test_problem_is_the_user_s_turn_and_any_end_token_ends(folder: Path) -> None
     assert words.decode(prompt) == "<system>Be brief.\n<user>1+1?\n<assistant>"
     assert words.eos_ids == (2, 40)
     assert words.decode([*words.encode_response("2 ")[:-1], 40, 50]) == "2 "
+
+
+def test_a_response_that_is_taught_ends_with_the_template_s_own_end_token(folder: Path) -> None:
+    words = ChatTokenizer(
+        AutoTokenizer.from_pretrained(folder), eos_ids=(1, 2, 40), system_prompt=""
+    )
+    assert words.eos_ids[0] == 1
+    assert words.encode_response("2")[-1] == 2
 
 
 def test_trained_model_is_left_as_transformers_reads_it(folder: Path, tmp_path: Path) -> None:

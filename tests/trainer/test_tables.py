@@ -60,9 +60,21 @@ def feed(link: RunLink, tmp_path: Path, warnings: list[str]) -> TableFeed:
 
 
 def make_feed(
-    link: RunLink, folder: Path, warnings: list[str], config: RewardConfig = CONFIG
+    link: RunLink,
+    folder: Path,
+    warnings: list[str],
+    config: RewardConfig = CONFIG,
+    *,
+    wants_probabilities: bool = False,
 ) -> TableFeed:
-    return TableFeed(config, link, folder / "tables", verifier="boxed-any@1", warn=warnings.append)
+    return TableFeed(
+        config,
+        link,
+        folder / "tables",
+        verifier="boxed-any@1",
+        wants_probabilities=wants_probabilities,
+        warn=warnings.append,
+    )
 
 
 def version(table: RewardTable | None) -> int | None:
@@ -153,3 +165,14 @@ def test_table_for_other_verifiers_is_refused_before_the_run_and_not_used_in_it(
         feed.check()
     assert feed.at_step(9) is None
     assert "build a table for this run" in warnings[-1]
+
+
+def test_values_that_are_no_probabilities_are_refused_where_some_are_wanted(
+    link: RunLink, server: RecordingServer, tmp_path: Path, warnings: list[str]
+) -> None:
+    server.table = make_table(1, rule="unbiased")
+    feed = make_feed(link, tmp_path, warnings, wants_probabilities=True)
+    with pytest.raises(ConfigError, match=r'rule: "unbiased" values are no probabilities'):
+        feed.check()
+    assert feed.at_step(9) is None
+    assert version(make_feed(link, tmp_path / "other", warnings).at_step(9)) == 1

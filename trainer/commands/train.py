@@ -1,6 +1,7 @@
 """`python -m trainer train RECIPE --out DIR`, and `cold-start` for the policy it starts from."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 from trainer.config import REWARD_SOURCES, ConfigError, TrainerConfig, load_config
 from trainer.spool import SpoolError
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _STOPPED = 3  # exit status of a run that stopped by itself and can go on
 
 
@@ -95,5 +97,10 @@ def _train(config: TrainerConfig, options: argparse.Namespace) -> int:
         )
     except (TrainingError, HoldError) as error:
         sys.stderr.write(f"trainer: {error}\n")
+        return _STOPPED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        sys.stderr.write(f"trainer: {error}; make room and go on with --resume\n")
         return _STOPPED
     return 0

@@ -21,6 +21,8 @@ from trainer.verifiers.models.process import steps_of
 # S = steps of a rollout
 
 OVERLONG = "overlong"
+# DAPO takes up to 1 off rewards of 1 and -1; of rewards of 1 and 0 that is half.
+OVERLONG_WEIGHT = 0.5
 # Posterior tables pay probabilities: dividing by the plain std would blow up tiny differences.
 STD_FLOORS = {"posterior": 0.3}
 
@@ -88,7 +90,7 @@ def weights_of(config: TrainerConfig) -> dict[str, float]:
     """What each channel counts for."""
     weights = {CORRECTNESS: 1.0}
     weights |= {channel.verifier: channel.weight for channel in config.reward.channels}
-    return weights | ({OVERLONG: 1.0} if config.grpo.truncated == "punished" else {})
+    return weights | ({OVERLONG: OVERLONG_WEIGHT} if config.grpo.truncated == "punished" else {})
 
 
 def advantages_of(
@@ -147,7 +149,7 @@ def _of_steps(experience: Experience, config: TrainerConfig, tokenizer: Tokenize
             reward_NS[i, : len(row)] = torch.tensor(row, dtype=torch.float64)
             end_NS[i, : len(row)] = torch.tensor(places)
     shape = (len(experience.groups), -1, n_steps)
-    kept_NS = ~reward_NS.isnan()
+    kept_NS = ~reward_NS.isnan() & experience.is_counted_N.cpu()[:, None]
     return step_advantages(
         reward_NS.view(shape),
         kept_NS.view(shape),

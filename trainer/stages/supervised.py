@@ -1,5 +1,6 @@
 """Supervised steps: the policy learns responses by heart."""
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 
 from trainer.generation import Completions, left_pad
 from trainer.ranks import Ranks, clip_gradients
+from trainer.stages.errors import TrainingError
 from trainer.tokenizers import Tokenizer
 
 # N = rows, T = tokens of a response
@@ -41,7 +43,8 @@ def supervised_step(
 ) -> float:
     """One optimiser step on the mean loss over the responses' tokens; answers that loss, in nats.
 
-    Each process takes its share of the examples; there must be one for each.
+    Each process takes its share of the examples; there must be one for each. Raises TrainingError
+    for a gradient that is not finite.
     """
     rows = as_completions([examples[i] for i in ranks.share(len(examples))], tokenizer.pad_id)
     rows = rows.to(ranks.device)
@@ -49,7 +52,11 @@ def supervised_step(
     logprob_NT, _ = policy(rows)
     loss: Tensor = -torch.where(rows.mask_NT, logprob_NT, 0.0).sum() / n_tokens
     (loss * ranks.size).backward()  # type: ignore[no-untyped-call]
-    clip_gradients(policy, _LARGEST_NORM)
+    if not math.isfinite(clip_gradients(policy, _LARGEST_NORM)):
+        raise TrainingError(
+            "the gradient of a supervised step is not finite; nothing was changed by it. Lower the"
+            " learning rate of its section and start again"
+        )
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)  # whatever trains next starts without gradients
     return ranks.sums([float(loss.detach())])[0]

@@ -8,14 +8,18 @@ import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 
+from tests.trainer.test_reward_table import make_cell
 from tests.trainer.tiny import TOKENIZER, make_config
 from tests.trainer.tiny_models import random_scorer
 from trainer import checkpoint
+from trainer.data import Group, Prompt, Rollout
 from trainer.metrics import read_rows
 from trainer.stages.errors import TrainingError
-from trainer.stages.experience import step_ends
+from trainer.stages.experience import Experience, advantages_of, step_ends
+from trainer.stages.supervised import as_completions
 from trainer.tokenizers import ByteTokenizer
 from trainer.train import train
+from trainer.verifiers import Outcome, Verdict
 
 # Without a cold start no answer is right; a coin gives the groups something to differ by.
 ALONE: dict[str, Any] = {
@@ -131,6 +135,13 @@ def test_gradient_that_is_not_finite_stops_the_run_before_it_is_applied(tmp_path
     assert bool(torch.isfinite(weights(tmp_path)).all())
 
 
+def test_supervised_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    teach = {"learning_rate": 1e30, "warm_up_steps": 1, "max_steps": 20, "batch_size": 8}
+    with pytest.raises(TrainingError, match="the gradient of a supervised step is not finite"):
+        train(make_config(cold_start=teach), out=tmp_path / "out", cold_starts=tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_verifier_that_decides_nothing_stops_the_run(tmp_path: Path) -> None:
     # It wants instructions where the task has a number.
     with pytest.raises(TrainingError, match="step 3: constraints has decided next to nothing"):
@@ -153,6 +164,33 @@ def test_steps_end_where_their_text_does() -> None:
     first, _ = step_ends(tokens, accented, ByteTokenizer())
     assert ByteTokenizer().decode(tokens[: first + 1]) == "é=1"
     assert step_ends([], "", TOKENIZER) == []
+
+
+def test_steps_of_a_rollout_that_is_left_out_are_no_part_of_its_group() -> None:
+    scores = (0.9, 0.1, 0.1, 0.9)
+    judged = Verdict(Outcome.PASS, 1.0, "a", "bare", "text", 1, 0.0)
+    tokens = ByteTokenizer().encode_response("a")
+    rollouts = tuple(
+        Rollout(
+            *(f"r-{i}", "a", len(tokens), False, judged, make_cell(), None, None),
+            reward=None if i == 3 else 1.0,
+            step_scores=(score,),
+        )
+        for i, score in enumerate(scores)
+    )
+    group = Group("g", Prompt("p", "1", "1", "sums", "made"), rollouts)
+    rows = as_completions([([1], tokens)] * 4, 0)
+    counted = torch.tensor([True, True, True, False])
+    experience = Experience([0], [group], rows, [0], counted)
+    steps = make_config(
+        objective={"name": "process"},
+        reward={"channels": [{"verifier": "process", "parameters": {"model": "m"}}]},
+    )
+    found = advantages_of(experience, steps, None, ByteTokenizer())
+    three = torch.tensor(scores[:3], dtype=torch.float64)
+    wanted = (three - three.mean()) / three.std(correction=0)
+    torch.testing.assert_close(found[:3, 0], wanted, atol=0.02, rtol=0.02)
+    assert found[3].count_nonzero() == 0
 
 
 def test_process_supervision_pays_each_token_for_the_steps_from_it_on(tmp_path: Path) -> None:
