@@ -2,6 +2,7 @@
 is lost or sent twice."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -160,6 +161,35 @@ def test_full_disk_stops_the_run_with_what_to_do_and_nothing_is_lost(
     made = len(read_rows(out)) - 1
     state = torch.load(out / checkpoint.FILE_NAME, weights_only=True)
     assert state["place"][2] == made
+
+
+@needs_sandbox
+def test_checkpoint_that_finds_no_room_stops_the_run_and_leaves_the_one_before(
+    tmp_path: Path,
+) -> None:
+    """A file system of 160 kB holds the first checkpoint, and no second one beside it."""
+    sections: dict[str, Any] = {n: ALONE[n] for n in ("reward", "run", "cold_start")}
+    sections |= {"grpo": GRPO | {"steps": 3}, "stages": ALONE["stages"]}
+    out, bwrap = tmp_path / "out", shutil.which("bwrap")
+    assert bwrap is not None
+    out.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "train",
+        toml(tmp_path, sections),
+        "--out",
+        str(out),
+    ]
+    walls = [bwrap, "--dev-bind", "/", "/", "--size", str(160 * 1024), "--tmpfs", str(out)]
+    # What is in the walls' file system goes with them: list it in there.
+    told = ["sh", "-c", f"{shlex.join(command)}; echo status $?; ls {out}"]
+    done = subprocess.run([*walls, *told], capture_output=True, text=True, check=False)
+    assert "status 3" in done.stdout, done.stderr
+    assert checkpoint.FILE_NAME in done.stdout.split()
+    assert "No space left on device" in done.stderr
+    assert "make room and go on with --resume" in done.stderr
 
 
 @pytest.mark.parametrize("on_hold", ["go on", "pause", "stop"])
