@@ -341,6 +341,11 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.stages), "stages", "must hold at least one stage")
+        require(
+            all(stage.kind != "cold_start" for stage in self.stages[1:]),
+            "stages.kind",
+            "cold_start makes the policy that training starts from: it can only be the first stage",
+        )
         for number in range(len(self.stages)):
             self.at_stage(number)
         self._check_objective()

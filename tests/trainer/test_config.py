@@ -80,6 +80,10 @@ def test_config_survives_a_round_trip() -> None:
         ({"task": {"kind": "jsonl"}}, "task.path: must be named"),
         ({"stages": []}, "stages: must hold at least one stage"),
         ({"stages": {"kind": "grpo"}}, r"stages: must be sections, \[\[stages\]\]"),
+        (
+            {"stages": [{"kind": "grpo"}, {"kind": "cold_start"}]},
+            "stages.kind: cold_start makes the policy .* can only be the first stage",
+        ),
         ({"stages": [{"gate": 0.1}]}, r"stages\[1\].kind: is missing"),
         ({"stages": [{"kind": "dpo"}]}, "stages.kind: must be one of cold_start, grpo, rejection"),
         (

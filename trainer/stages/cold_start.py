@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import Module
 
 from trainer.checkpoint import Place
-from trainer.config import ColdStartConfig, TrainerConfig
+from trainer.config import ColdStartConfig, JsonlConfig, TrainerConfig
 from trainer.policy import trained
 from trainer.run import Run
 from trainer.stages.supervised import Example, batches, supervised_step
@@ -146,8 +146,23 @@ def fingerprint(config: TrainerConfig, tokenizer: Tokenizer) -> str:
         dataclasses.asdict(config.model),
         dataclasses.asdict(config.task),
         dataclasses.asdict(config.cold_start),
+        *_outside(config),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _outside(config: TrainerConfig) -> list[object]:
+    """What the weights depend on beside the recipe's own settings: the problems, the verifier that
+    then says when to stop, and the model's files."""
+    found: list[object] = []
+    if isinstance(config.task, JsonlConfig):
+        content = hashlib.sha256(Path(config.task.path).read_bytes()).hexdigest()
+        found += [content, config.reward.verifier, config.reward.parameters]
+    folder = Path(config.model.path)
+    if config.model.path and folder.is_dir():
+        files = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+        found += [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
+    return found
 
 
 def learning_rate_at(step: int, config: ColdStartConfig) -> float:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trainer.tiny import TOKENIZER, make_config
+from tests.trainer.tiny import TINY, TOKENIZER, make_config
 from trainer.config import ColdStartConfig, TrainerConfig
 from trainer.stages.cold_start import fingerprint, learning_rate_at
 from trainer.train import make_cold_start, train
@@ -64,3 +64,21 @@ def test_learning_rate_rises_stays_and_falls() -> None:
     assert [learning_rate_at(step, config) for step in steps] == pytest.approx(
         [0.1, 1, 1, 0.5, 0.1]
     )
+
+
+def test_fingerprint_depends_on_the_problems_in_a_file_and_on_who_judges_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "problems.jsonl"
+    task = {"task": {"kind": "jsonl", "path": str(path)}}
+
+    def found(line: str, verifier: str) -> str:
+        path.write_text(line)
+        sections = {k: v for k, v in TINY.items() if k != "task"} | task
+        config = TrainerConfig.from_dict(sections | {"reward": {"verifier": verifier}})
+        return fingerprint(config, TOKENIZER)
+
+    line = '{"prompt": "1+1", "reference": "2"}'
+    names = {found(line, "math"), found(line + "\n", "math"), found(line, "boxed-any")}
+    assert len(names) == 3
+    assert found(line, "math") in names
