@@ -218,7 +218,7 @@ def test_a_class_that_no_key_can_hold_goes_by_its_digest(extracted: str) -> None
 
 
 def test_an_unknown_normaliser_is_refused_with_the_known_names() -> None:
-    with pytest.raises(UnknownNormaliserError, match="number-1, squad-1"):
+    with pytest.raises(UnknownNormaliserError, match="number-1, short-1, squad-1"):
         answer_class(PASS_ONE, normaliser="number-2", truncated=True)
 
 

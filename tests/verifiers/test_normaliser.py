@@ -79,7 +79,7 @@ def test_the_same_normaliser_changes_nothing(run: Run) -> None:
 def test_an_unknown_normaliser_is_refused(run: Run) -> None:
     with pytest.raises(UnknownNormaliserError) as refusal:
         change_normaliser(run=run, normaliser="number-9", actor="ada")
-    assert refusal.value.fields == {"normaliser": "one of number-1, squad-1"}
+    assert refusal.value.fields == {"normaliser": "one of number-1, short-1, squad-1"}
 
 
 def test_a_purged_rollout_stays_in_no_class(run: Run) -> None:

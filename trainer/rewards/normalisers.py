@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from trainer.verifiers.short_answer import squad_normal_form
+from trainer.verifiers.short_answer import short_normal_form, squad_normal_form
 
 # Longer texts are no numbers anyone wrote; they are left as they are.
 _MAX_NUMBER_LENGTH = 200
@@ -48,6 +48,7 @@ def _decimal_text(sign: str, whole: str, part: str) -> str:
 
 NORMALISERS: dict[str, Callable[[str], str]] = {
     "number-1": number_normal_form,
+    "short-1": short_normal_form,
     "squad-1": squad_normal_form,
 }
 

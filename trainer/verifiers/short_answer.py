@@ -1,5 +1,6 @@
 """Verifiers of short free-text answers, by their SQuAD normal form."""
 
+import re
 import string
 import unicodedata
 from collections.abc import Sequence
@@ -12,6 +13,16 @@ from trainer.verifiers.base import Item, Outcome, Verdict
 _ARTICLES = frozenset({"a", "an", "the"})
 _PUNCTUATION = frozenset(string.punctuation)
 _SHORT_WORDS = 4
+# Punctuation without which an answer is another one: 1.5, 1/2, 3-4, 5:30, -5, x < 5, C++, C#.
+_MEANT = re.compile(
+    r"(?<=[0-9])[-/:](?=[0-9])|(?<![A-Za-z.])\.(?=[0-9])|(?<![^\s(=<>])[-+](?=[$€£]?\.?[0-9])"
+    r"|[<>=]+|(?<=[A-Za-z])[+#]+(?![^\s,.;)])"
+)
+_ALIAS_ENDS = re.compile(r"(?<![0-9])/|/(?![0-9])")
+# Stand for it while other punctuation goes: private characters, which no text of words has.
+_HELD = {ord(sign): chr(0xE000 + i) for i, sign in enumerate("./:-+<>=#")}
+_LET_GO = {ord(held): chr(sign) for sign, held in _HELD.items()}
+_MINUS_SIGN = "\N{MINUS SIGN}"
 # Unicode's stream-safe limit (UAX 15): putting a longer run of marks in order takes quadratic time.
 _MAX_MARKS_IN_A_ROW = 30
 
@@ -48,6 +59,25 @@ def squad_normal_form(text: str) -> str:
     return " ".join(word for word in folded.split() if word not in _ARTICLES)
 
 
+def short_normal_form(text: str) -> str:
+    """The SQuAD normal form with the punctuation that makes an answer: points and strokes in
+    numbers, signs before them, comparisons, C++ and C#.
+
+    "A" alone is a choice, and no article. Applying it twice changes nothing.
+    """
+    text = text.translate(dict.fromkeys(_LET_GO)).replace(_MINUS_SIGN, "-")
+    words = squad_normal_form(_MEANT.sub(_hold, text))
+    if not words and text.translate(_FOLDED).split() == ["a"]:
+        return "a"
+    return words.translate(_LET_GO)
+
+
+def _hold(meant: re.Match[str]) -> str:
+    held = meant[0].translate(_HELD)
+    # "x<5" and "x < 5" are the same.
+    return f" {held} " if meant[0][0] in "<>=" else held
+
+
 def _with_few_marks(text: str) -> str:
     kept = []
     marks = 0
@@ -62,6 +92,12 @@ def aliases_of(references: Sequence[str]) -> tuple[str, ...]:
     """The normal forms of the references' aliases (split at "/"), empty ones left out."""
     parts = (part for reference in references for part in reference.split("/"))
     return tuple(filter(None, dict.fromkeys(map(squad_normal_form, parts))))
+
+
+def _short_aliases_of(references: Sequence[str]) -> tuple[str, ...]:
+    """The same, where 1/2 is a number."""
+    parts = (part for reference in references for part in _ALIAS_ENDS.split(reference))
+    return tuple(filter(None, dict.fromkeys(map(short_normal_form, parts))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +119,9 @@ class ExactMatch:
     """Passes when the normalised answer equals a normalised reference alias."""
 
     name: ClassVar[str] = "exact-match"
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     channel: ClassVar[str] = "correctness"
-    normaliser: ClassVar[str] = "squad-1"
+    normaliser: ClassVar[str] = "short-1"
 
     def verify(self, batch: Sequence[Item]) -> list[Verdict]:
         """Judge each item, in order; without a reference the outcome is undecided."""
@@ -94,8 +130,10 @@ class ExactMatch:
 
 def _verify_short(item: Item, *, whole: bool) -> Verdict:
     started = perf_counter()
-    answer = squad_normal_form(item.response)
-    aliases = aliases_of(item.references)
+    form, split = (
+        (short_normal_form, _short_aliases_of) if whole else (squad_normal_form, aliases_of)
+    )
+    answer, aliases = form(item.response), split(item.references)
     is_contained = any(alias in answer for alias in aliases)
     is_accepted = answer in aliases if whole else is_contained
     outcome = Outcome.PASS if is_accepted else Outcome.FAIL
@@ -107,8 +145,14 @@ def _verify_short(item: Item, *, whole: bool) -> Verdict:
         form=_length_form(answer),
         candidates=1 if answer else 0,
         seconds=perf_counter() - started,
-        detail="" if aliases else "the prompt has no reference",
+        detail="" if aliases else _why_none(item.references),
     )
+
+
+def _why_none(references: Sequence[str]) -> str:
+    if not any(map(str.strip, references)):
+        return "the prompt has no reference"
+    return "the prompt has no reference with a word that counts"
 
 
 def _nearest(answer: str, aliases: Sequence[str]) -> str:

@@ -152,7 +152,7 @@ def test_the_built_in_verifiers_say_who_they_are() -> None:
     assert facts == {
         "boxed-any": ("boxed-any", "1", "correctness", "number-1"),
         "alias-contained": ("alias-contained", "2", "correctness", "squad-1"),
-        "exact-match": ("exact-match", "2", "correctness", "squad-1"),
+        "exact-match": ("exact-match", "3", "correctness", "short-1"),
     }
 
 

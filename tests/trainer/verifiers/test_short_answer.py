@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.verifiers import Item, Outcome, Verdict, build
-from trainer.verifiers.short_answer import aliases_of, squad_normal_form
+from trainer.verifiers.short_answer import aliases_of, short_normal_form, squad_normal_form
 
 EVOUNA = Path(__file__).parents[3].parent / "shared" / "data" / "evouna" / "tq.jsonl"
 MEGABYTE = 1_000_000
@@ -65,6 +65,43 @@ def test_exact_match_wants_the_whole_answer() -> None:
     assert (contained.outcome, contained.path) == (Outcome.FAIL, "alias")
     exact = verdict_on("the david seville.", "David Seville", verifier="exact-match")
     assert (exact.outcome, exact.path, exact.form) == (Outcome.PASS, "alias", "short")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        *(("15", "1.5"), ("5", ".5"), ("-5", "5"), ("-$5", "$5"), ("1", "1/2"), ("2", "1/2")),
+        *(("34", "3-4"), ("530", "5:30"), ("x > 5", "x < 5"), ("C", "C++"), ("C#", "C")),
+    ],
+)
+def test_exact_match_tells_apart_what_punctuation_tells_apart(answer: str, reference: str) -> None:
+    assert verdict_on(answer, reference, verifier="exact-match").outcome is Outcome.FAIL
+    assert verdict_on(reference, reference, verifier="exact-match").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        *(("x<5", "X < 5"), ("\N{MINUS SIGN}5", "-5"), ("C++.", "c++"), ("1,000", "1000")),
+        *(("(A)", "A"), ("a", "A"), ("co-op", "coop"), ("5.", "5"), ("DC", "AC/DC")),
+    ],
+)
+def test_exact_match_lets_other_punctuation_go(answer: str, reference: str) -> None:
+    assert verdict_on(answer, reference, verifier="exact-match").outcome is Outcome.PASS
+
+
+def test_a_reference_without_words_is_said_to_be_so() -> None:
+    verdict = verdict_on("x", "?!", verifier="exact-match")
+    assert (verdict.outcome, verdict.detail) == (
+        Outcome.UNDECIDED,
+        "the prompt has no reference with a word that counts",
+    )
+
+
+@given(any_text | st.text("0123456789.-+/:<>=#aC $(,", max_size=20))
+def test_the_short_normal_form_of_itself_is_itself(text: str) -> None:
+    once = short_normal_form(text)
+    assert short_normal_form(once) == once
 
 
 def test_an_answer_without_an_alias_fails() -> None:
