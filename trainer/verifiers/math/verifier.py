@@ -66,7 +66,7 @@ class Mathematics:
 
     @property
     def version(self) -> str:
-        return version_of(self, "1")
+        return version_of(self, "2")
 
     def verify(self, batch: Sequence[Item]) -> list[Verdict]:
         """Judge each item, in order; what could not be judged is undecided and says why."""
