@@ -207,26 +207,26 @@ def blank_texts(*, rollout_ids: Sequence[int]) -> None:
 
 
 def set_answer_classes(*, classes: Mapping[int, str | None]) -> None:
-    """Give rollouts, by id, other answer classes."""
+    """Give rollouts, by id, other answer classes; one that was purged meanwhile stays in none."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE rollouts_rollout AS rollout SET answer_class = given.answer_class
             FROM unnest(%s::bigint[], %s::text[]) AS given (id, answer_class)
-            WHERE rollout.id = given.id
+            WHERE rollout.id = given.id AND rollout.purged_at IS NULL
             """,
             [list(classes), list(classes.values())],
         )
 
 
 def set_steps(*, steps: Mapping[int, Sequence[Sequence[int]]]) -> None:
-    """Give rollouts, by id, other steps."""
+    """Give rollouts, by id, other steps; one that was purged meanwhile keeps none."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE rollouts_rollout AS rollout SET steps = given.steps
             FROM unnest(%s::bigint[], %s::jsonb[]) AS given (id, steps)
-            WHERE rollout.id = given.id
+            WHERE rollout.id = given.id AND rollout.purged_at IS NULL
             """,
             [list(steps), [_json(places) for places in steps.values()]],
         )

@@ -6,6 +6,8 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from review.accounts.models import Project, Role, User
@@ -20,6 +22,7 @@ from review.rollouts.models import Rollout
 from review.rollouts.queries import rollouts_to_recut, steps_of
 from review.runs.errors import StepsClaimedError
 from review.runs.models import Run
+from review.verifiers.services import purge_rollouts
 from tests import builders
 from tests.labeling.items import take
 
@@ -214,3 +217,48 @@ def test_another_rule_while_one_is_at_work_begins_anew(
     assert (run.segmenter, run.recut_after) == ("blank_line", 0)
     assert recut(run=run)
     assert {len(texts(rollout)) for rollout in run.rollouts.all()} == {2}
+
+
+def test_the_run_is_locked_before_its_rollouts_are_read(run: Run) -> None:
+    """As a purge does: otherwise each of the two could wait for the other."""
+    change_segmenter(run=run, segmenter="sentence", actor="test")
+    with CaptureQueriesContext(connection) as said:
+        recut(run=run)
+    sql = [query["sql"] for query in said]
+    locked = [text for text in sql if "FOR NO KEY UPDATE" in text]
+    read = next(number for number, text in enumerate(sql) if 'FROM "rollouts_rollout"' in text)
+    assert 'FROM "runs_run"' in locked[0]
+    assert sql.index(locked[0]) < read
+
+
+def test_a_rule_that_was_replaced_between_two_chunks_cuts_nothing_more(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_segmenter(run=run, segmenter="sentence", actor="test")
+    read = run.refresh_from_db
+
+    def read_then_change() -> None:
+        read()
+        change_segmenter(run=run, segmenter="blank_line", actor="test")
+
+    monkeypatch.setattr(run, "refresh_from_db", read_then_change)
+    assert not recut(run=run)
+    assert {len(texts(rollout)) for rollout in run.rollouts.all()} == {2}
+
+
+def test_a_rollout_purged_while_it_is_cut_keeps_no_steps(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_segmenter(run=run, segmenter="sentence", actor="test")
+    purged = run.rollouts.earliest("pk")
+    write = resegmentation.set_steps
+
+    def purge_then_write(*, steps: Mapping[int, Sequence[Sequence[int]]]) -> None:
+        purge_rollouts(run=run, uids=[purged.uid], actor="test")
+        write(steps=steps)
+
+    monkeypatch.setattr(resegmentation, "set_steps", purge_then_write)
+    assert recut(run=run)
+    purged.refresh_from_db()
+    assert purged.steps == []
+    assert {len(texts(rollout)) for rollout in run.rollouts.filter(purged_at=None)} == {5}

@@ -9,6 +9,7 @@ from review.flows import ingest
 from review.rollouts.errors import UnknownRolloutError
 from review.rollouts.models import CellCount, Rollout
 from review.rollouts.queries import steps_of
+from review.rollouts.services import set_answer_classes
 from review.runs.models import Run
 from review.verifiers.models import Verdict
 from review.verifiers.services import purge_rollouts
@@ -85,3 +86,11 @@ def test_nothing_that_is_sent_again_brings_a_text_back(run: Run) -> None:
         ("a", "pass", None, ""),
         ("b", "pass", "15", "my name"),
     ]
+
+
+def test_a_class_given_from_an_older_reading_does_not_come_back(run: Run) -> None:
+    read = dict(run.rollouts.values_list("pk", "answer_class"))
+    (purged,) = purge_rollouts(run=run, uids=["a"], actor="ada")
+    set_answer_classes(classes=dict.fromkeys(read, "other"))
+    classes = dict(run.rollouts.values_list("pk", "answer_class"))
+    assert classes == dict.fromkeys(read, "other") | {purged: None}

@@ -50,6 +50,9 @@ def recut(*, run: Run) -> bool:
     after, is_whole = run.recut_after, True
     while after is not None:
         with transaction.atomic():
+            # The run first, as whoever purges or classes anew has it: nobody waits in a circle.
+            if lock_run(run).segmenter != run.segmenter:
+                return False
             rows = list(run.rollouts.filter(pk__gt=after, purged_at=None).order_by("pk")[:CHUNK])
             held = _in_hand(rows)
             _recut([row for row in rows if row.pk not in held], run.segmenter)
