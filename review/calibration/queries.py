@@ -49,6 +49,8 @@ class AuditedWindow:
     window: stats.Window
     wave_rollouts: tuple[IntArray, ...]
     purposive_rollouts: IntArray
+    # Of its closed waves: one adds what it left unanswered, also where it adds no answer.
+    wave_ids: tuple[int, ...]
     # Of the labels, adjudications and settled classes behind its answers.
     label_ids: tuple[str, ...]
     # What its queue asks beside the answer.
@@ -112,6 +114,7 @@ def audited_windows(
                 ),
                 wave_rollouts=tuple(_first_column(draws[wave.pk]) for wave in mine),
                 purposive_rollouts=_first_column(picked),
+                wave_ids=tuple(wave.pk for wave in mine),
                 label_ids=tuple(
                     id_
                     for rows in taken
@@ -215,9 +218,10 @@ def settled_answers(run: Run, windows: Sequence[Window]) -> dict[str, dict[str, 
 
 
 def label_set(audited: Sequence[AuditedWindow]) -> str:
-    """SHA-256 over what was answered: the same answers give the same estimates."""
+    """SHA-256 over what was answered, and asked: the same of both give the same estimates."""
     ids = sorted({id_ for part in audited for id_ in part.label_ids})
-    return hashlib.sha256(",".join(ids).encode()).hexdigest()
+    waves = sorted({f"wave {pk}" for part in audited for pk in part.wave_ids})
+    return hashlib.sha256(",".join(ids + waves).encode()).hexdigest()
 
 
 def estimated_runs(project: Project) -> list[UUID]:
