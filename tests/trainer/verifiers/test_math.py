@@ -251,6 +251,8 @@ def test_thinking_is_left_out(text: str, kept: str) -> None:
     [
         ("a <!-- b --> c <!-- d", "a  c "),
         ("a <span hidden>b</span> <DIV STYLE='display:none'>c</div> d", "a   d"),
+        ("a <s>b</s> <DEL x=1>c</DEL > d <strong>e</strong>", "a   d <strong>e</strong>"),
+        ("<p style='text-decoration-line: line-through'>a</p>b", "b"),
         (r"\color{red}{a} {\color{white} b} c \phantom{{d}} \xcancel{e}", r"\color{red}{a} {} c  "),
         ("```py\na\n```\nb\n```\nc\n```", "\nb\n\nc\n"),
         ("a\n**User:** b", "a\n"),
@@ -269,6 +271,9 @@ def test_what_no_reader_sees_is_left_out(text: str, seen: str) -> None:
     [
         "<!--",
         "<p hidden>",
+        "<s ",
+        "<del>",
+        "<p line-through",
         "<a ",
         "\\phantom{",
         "~~a",

@@ -29,7 +29,7 @@ _TEXTS = frozenset(
 )
 
 _TEX_COMMENT = re.compile(r"^[ \t]*%.*$", re.MULTILINE)
-_COLOUR = r"(?:white|transparent|\#?[fF]{3}(?:[fF]{3})?)"
+_COLOUR = r"(?i:white|transparent|\#?f{3}(?:f{3})?)"
 # TeX that prints nothing, prints white, or strikes out, up to where the text begins.
 _HIDING_TEX = re.compile(
     r"\\[hv]?phantom\s*\{|\\(?:[bx]?cancel|sout|st)\s*\{"
@@ -40,11 +40,12 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 _HIDING_STYLE = (
     r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0(?![.]?[1-9])"
+    r"|line-through"
     rf"|(?<![-\w])color\s*[:=]\s*[\"']?{_COLOUR}\b|\shidden\b"
 )
 _HIDING_ELEMENT = re.compile(
-    rf"<(?P<comment>!--)|<(?:(?P<struck>del|strike)|(?P<name>[a-z]{{1,20}})[^<>]{{0,200}}?"
-    rf"(?:{_HIDING_STYLE})[^<>]{{0,200}})>",
+    r"<(?P<comment>!--)|<(?:(?P<struck>del|strike|s)(?:[\s/][^<>]{0,200})?"
+    rf"|(?P<name>[a-z]{{1,20}})[^<>]{{0,200}}?(?:{_HIDING_STYLE})[^<>]{{0,200}})>",
     re.IGNORECASE,
 )
 _STRUCK = re.compile(r"~~(?=\S)[^\n~]{1,200}~~")
@@ -96,7 +97,7 @@ def _outside_hiding_elements(text: str) -> Iterator[str]:
         if element.start() < at:
             continue
         yield text[at : element.start()]
-        closing = "-->" if element["comment"] else f"</{element['struck'] or element['name']}>"
+        closing = "-->" if element["comment"] else rf"</{element['struck'] or element['name']}\s*>"
         closed = re.compile(closing, re.IGNORECASE).search(text, element.end())
         at = closed.end() if closed else len(text)
     yield text[at:]
