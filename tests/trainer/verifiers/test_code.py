@@ -9,7 +9,7 @@ import pytest
 from tests.sandboxes import needs_sandbox
 from trainer.verifiers import Item, Outcome, ParameterError, Verdict, build
 from trainer.verifiers.code.cases import CasesError, Text, Value, suite_of
-from trainer.verifiers.code.extraction import fenced_blocks, solution_of
+from trainer.verifiers.code.extraction import solution_of
 from trainer.verifiers.code.languages import LANGUAGES
 
 SUMS = {"inputs": ["1 2\n", "3 4\n", "-5 5\n"], "outputs": ["3\n", "7\n", "0\n"]}
@@ -324,6 +324,20 @@ def test_only_where_every_output_is_a_list_of_one_is_it_taken_for_wrapped() -> N
         ("1. so\n   ```python\n   if x:\n       y\n   ```", "if x:\n    y\n", "fenced", 1),
         ("<think>```python\nx\n```</think>\n```python\ny\n```", "y\n", "fenced", 1),
         ("<think>```python\nx\n```</think> None.", " None.", "bare", 1),
+        ("<think>so\n```python\nx\n```\n", None, "none", 0),
+        ("<think>a</think>\n```\nx\n```\n<think>\n```\ny\n```", "x\n", "fenced", 1),
+        ("<think>a</think>\n```\nx\n```\n<THINKING>\n```\ny\n```", "x\n", "fenced", 1),
+        ("```\ny\n```\n</think>\n```\nx\n```", "x\n", "fenced", 1),
+        ("```\nprint('</think>')\n```", "print('</think>')\n", "fenced", 1),
+        ("```\nprint('<think>')\n```\nDone.", "print('<think>')\n", "fenced", 1),
+        (
+            "<think>\n```\nprint('</think>')\n```\n</think>\n```\nx\n```",
+            *("x\n", "fenced", 1),
+        ),
+        # A draft that was left off, its fence still open.
+        ("<think>\n```python\ny\n</think>\n```python\nx\n```", "x\n", "fenced", 1),
+        ("```python\ny\n</think>\n```python\nx\n```", "x\n", "fenced", 1),
+        ("So: <think>a</think>```python\nx\n```", "x\n", "fenced", 1),
         ("`x` and ```y``` z", "`x` and ```y``` z", "bare", 1),
     ],
 )
@@ -335,11 +349,22 @@ def test_the_last_fenced_block_is_the_solution(
 
 
 @pytest.mark.parametrize(
-    "piece", ["```\n", "`", "~~~ a\n", "    ```\n", "```python\nx\n", "\r", " "]
+    "piece",
+    [
+        "```\n",
+        "`",
+        "~~~ a\n",
+        "    ```\n",
+        "```python\nx\n",
+        "\r",
+        " ",
+        "a<think>b</think>",
+        "```</think>\n",
+    ],
 )
 def test_a_hostile_megabyte_is_searched_in_linear_time(piece: str) -> None:
     started = time.perf_counter()
-    list(fenced_blocks(piece * (1_000_000 // len(piece))))
+    solution_of(piece * (1_000_000 // len(piece)), PYTHON_FENCES)
     assert time.perf_counter() - started < 10
 
 

@@ -12,8 +12,9 @@ from tests.trainer.math_cases import MUST_NOT_PASS, MUST_PASS, Case
 from trainer.verifiers import Item, Outcome, ParameterError, Verdict, build
 from trainer.verifiers.math.answers import final_answer
 from trainer.verifiers.math.units import units_in
-from trainer.verifiers.math.visible import as_seen, without_thinking
+from trainer.verifiers.math.visible import as_seen
 from trainer.verifiers.probes import run_suite
+from trainer.verifiers.thinking import without_thinking
 
 MEGABYTE = 1_000_000
 CASES = SHARED_DATA / "math_verify_tests" / "cases.jsonl"

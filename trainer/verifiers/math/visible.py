@@ -8,7 +8,7 @@ judged as if it had not been there. Each rule takes time linear in the text.
 import re
 from collections.abc import Iterator
 
-_TAG = re.compile(r"(</?think(?:ing)?>)", re.IGNORECASE)
+from trainer.verifiers.thinking import without_thinking
 
 # Where a chat template, or a text that imitates one, gives the word to somebody else.
 _OTHER_TURN = re.compile(
@@ -60,20 +60,6 @@ def as_seen(response: str) -> str:
     text = "".join(_outside_hiding_elements(text))
     text = "".join(_outside_hiding_tex(_TEX_COMMENT.sub("", text)))
     return _STRUCK.sub("", text)
-
-
-def without_thinking(response: str) -> str:
-    """The response without what stands between think tags, also when one of the two is missing."""
-    kept: list[str] = []
-    is_thinking = False
-    for part in _TAG.split(response):
-        if not _TAG.fullmatch(part):
-            kept.append("" if is_thinking else part)
-            continue
-        if part.startswith("</") and not is_thinking:
-            kept.clear()
-        is_thinking = not part.startswith("</")
-    return "".join(kept)
 
 
 def _outside_programs(text: str) -> Iterator[str]:
