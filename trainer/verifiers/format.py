@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from time import perf_counter
 from typing import ClassVar
@@ -11,6 +11,7 @@ from typing import ClassVar
 from trainer.verifiers.base import Item, Outcome, ParameterError, Verdict, undecided, version_of
 from trainer.verifiers.language import LANGUAGES, language_of, script_shares
 from trainer.verifiers.math.boxed import boxed_answers
+from trainer.verifiers.texts import visible
 
 MAX_CHARACTERS = 1_000_000
 
@@ -23,7 +24,7 @@ _NOTHING = Item(problem="", response="", references=())
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Passes when the response keeps every rule that is on.
+    """Passes when the response keeps every rule that is on; what shows nothing is not read.
 
     think_tag, answer_tag: the response is `<think>…</think><answer>…</answer>`, each tag once,
     neither part blank, nothing around them; without an answer tag the answer is what follows the
@@ -95,7 +96,7 @@ class Format:
         started = perf_counter()
         if len(item.response) > MAX_CHARACTERS:
             return undecided(f"the response has more than {MAX_CHARACTERS} characters")
-        rules = dict(self._rules(item))
+        rules = dict(self._rules(replace(item, response=visible(item.response))))
         broken = [name for name, is_kept in rules.items() if is_kept is False]
         seconds = perf_counter() - started
         if None in rules.values() and not broken:

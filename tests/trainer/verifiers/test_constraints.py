@@ -295,6 +295,21 @@ def test_blank_response_follows_nothing() -> None:
     assert (found.outcome, found.score) == (Outcome.FAIL, 0.0)
 
 
+@pytest.mark.parametrize("unseen", ["\u200b", "\u2060", "\u00ad", "\u200d"], ids=ascii)
+def test_characters_that_nobody_sees_follow_and_hide_nothing(unseen: str) -> None:
+    commas = reference(**{"punctuation:no_comma": {}})
+    assert verdict(f" {unseen}\n", commas).outcome is Outcome.FAIL
+    words = reference(**{"keywords:forbidden_words": {"forbidden_words": ["bad"]}})
+    assert verdict(f"So b{unseen}ad", words).outcome is Outcome.FAIL
+    assert verdict(f"So g{unseen}ood", words).outcome is Outcome.PASS
+
+
+def test_a_word_that_is_asked_for_with_such_a_character_is_found() -> None:
+    asked = reference(**{"keywords:existence": {"keywords": ["\u0645\u06cc\u200c\u062e\u0648"]}})
+    assert verdict("\u0645\u06cc\u200c\u062e\u0648 .", asked).outcome is Outcome.PASS
+    assert verdict("\u0645 .", asked).outcome is Outcome.FAIL
+
+
 def test_language_of_a_short_response_is_undecided_unless_another_instruction_is_broken() -> None:
     short = reference(**{"language:response_language": {"language": "fr"}})
     found = verdict("42", short)

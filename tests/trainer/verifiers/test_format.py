@@ -32,6 +32,7 @@ def test_thinking_then_answer_in_their_tags_pass() -> None:
         "Sure. <think>2</think><answer>4</answer>",
         "<think>2</think><answer>4</answer> Right?",
         "<think> </think><answer>4</answer>",
+        "<think>\u200b</think><answer>\u00ad</answer>",
         "<think>2</think><answer></answer>",
         "<answer>4</answer><think>2</think>",
         "<think>2</think><answer>4</answer><answer>5</answer>",
@@ -100,6 +101,13 @@ def test_length_is_in_characters() -> None:
     params = {"min_characters": 2, "max_characters": 3, **NO_TAGS}
     outcomes = [verdict("x" * length, **params).outcome for length in (1, 2, 3, 4)]
     assert outcomes == [Outcome.FAIL, Outcome.PASS, Outcome.PASS, Outcome.FAIL]
+
+
+def test_what_nobody_sees_has_no_length_but_joined_emoji_stay_whole() -> None:
+    params = {"min_characters": 3, "max_characters": 3, **NO_TAGS}
+    assert verdict("\u200dx\u200dy\u200b", **params).outcome is Outcome.FAIL
+    assert verdict("\u200bxyz\u200b", **params).outcome is Outcome.PASS
+    assert verdict("\U0001f469\u200d\U0001f680", **params).outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize(

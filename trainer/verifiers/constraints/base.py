@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.verifiers.texts import visible
+
 # Reads an argument as JSON holds it; raises ArgumentError.
 Reader = Callable[[object], Any]
 
@@ -55,10 +57,11 @@ def percentage(value: object) -> float:
 
 
 def text(value: object) -> str:
-    """A text that is not blank, without the blanks around it."""
-    if not isinstance(value, str) or not value.strip():
+    """A text that is not blank, without the blanks around it, as the response is read."""
+    found = visible(value).strip() if isinstance(value, str) else ""
+    if not found:
         raise ArgumentError("must be a text that is not blank")
-    return value.strip()
+    return found
 
 
 def texts(value: object) -> tuple[str, ...]:

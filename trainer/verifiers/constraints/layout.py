@@ -13,13 +13,10 @@ from trainer.verifiers.constraints.text import (
     tokens,
     words,
 )
+from trainer.verifiers.texts import EMOJI
 
-# Unicode's emoji (UTS 51) but for those that are plain characters too, such as digits. An emoji
-# may go on with a joiner, a variation selector or an enclosing keycap.
-_EMOJI = (
-    "[\U0001f000-\U0001faff\u2600-\u27bf\u2b05-\u2b55\u231a\u231b\u23e9-\u23fa]"
-    "[\u200d\ufe0f\u20e3\U000e0020-\U000e007f]*"
-)
+# An emoji may go on with a joiner, a variation selector or an enclosing keycap.
+_EMOJI = EMOJI + "[\u200d\ufe0f\u20e3\U000e0020-\U000e007f]*"
 _ENDS_IN_EMOJI = re.compile(rf"{_EMOJI}\Z")
 _STARTS_WITH_EMOJI = re.compile(_EMOJI)
 _PAIRS = {")": "(", "]": "[", "}": "{"}

@@ -8,6 +8,7 @@ from typing import ClassVar
 from trainer.verifiers.base import Item, Outcome, ParameterError, Verdict, undecided, version_of
 from trainer.verifiers.constraints.base import CannotTellError
 from trainer.verifiers.constraints.reference import Asked, BadReferenceError, instructions_of
+from trainer.verifiers.texts import visible
 
 MODES = ("strict", "loose")
 MAX_CHARACTERS = 1_000_000
@@ -17,11 +18,11 @@ MAX_CHARACTERS = 1_000_000
 class Constraints:
     """Passes when the response follows all instructions of the reference.
 
-    The reference is JSON: `{"instruction_id_list": [...], "kwargs": [{...}, ...]}`. mode: "strict"
-    judges the response as it stands; "loose" lets an instruction hold in any of its readings
-    without the first line, the last line, or asterisks. The score is the share of the
-    instructions that hold; path says in which reading: "verbatim", "loosened", or "none" where
-    one does not hold; form how many there are: "one" or "several".
+    Characters that show nothing are not read. The reference is JSON: `{"instruction_id_list":
+    [...], "kwargs": [{...}, ...]}`. mode: "strict" judges the response as it stands; "loose" lets
+    an instruction hold in any of its readings without the first line, the last line, or asterisks.
+    The score is the share of the instructions that hold; path says in which reading: "verbatim",
+    "loosened", or "none" where one does not hold; form how many there are: "one" or "several".
     """
 
     mode: str = "strict"
@@ -52,7 +53,7 @@ class Constraints:
         if len(item.response) > MAX_CHARACTERS:
             reason = f"the response has more than {MAX_CHARACTERS} characters"
             return undecided(reason, seconds=perf_counter() - started, form=form)
-        readings = readings_of(item.response, mode=self.mode)
+        readings = readings_of(visible(item.response), mode=self.mode)
         findings = [_find(one, readings) for one in asked]
         broken = [finding.name for finding in findings if finding.is_broken]
         open_questions = [finding.question for finding in findings if finding.question]
