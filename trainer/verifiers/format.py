@@ -86,7 +86,7 @@ class Format:
 
     @property
     def version(self) -> str:
-        return version_of(self, "1")
+        return version_of(self, "2")
 
     def verify(self, batch: Sequence[Item]) -> list[Verdict]:
         """Judge each item, in order; the references are not looked at."""

@@ -98,7 +98,7 @@ class Code:
 
     @property
     def version(self) -> str:
-        return version_of(self, "1")
+        return version_of(self, "2")
 
     def verify(self, batch: Sequence[Item]) -> list[Verdict]:
         """Judge each item, in order; the tests of different items run side by side.

@@ -37,7 +37,7 @@ class Constraints:
 
     @property
     def version(self) -> str:
-        return version_of(self, "1")
+        return version_of(self, "2")
 
     def verify(self, batch: Sequence[Item]) -> list[Verdict]:
         """Judge each item, in order; a reference that cannot be read is undecided, saying why."""
