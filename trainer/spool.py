@@ -159,14 +159,17 @@ class RunLink:
             self._table.keep(answer)
         return self._table.text
 
-    def wait_for_table(self, *, valid_at_step: int, timeout_s: float) -> str | None:
+    def wait_for_table(
+        self, *, valid_at_step: int, timeout_s: float, is_stopping: Callable[[], bool]
+    ) -> str | None:
         """The reward table that is valid at this step, waited for; after the timeout the latest
-        there is (or None), with a warning that it is stale."""
+        there is (or None), with a warning that it is stale. A run that is stopping does not wait.
+        """
         deadline = time.monotonic() + timeout_s
         pause_s = _FIRST_POLL_S
         while True:
             text = self.latest_table()
-            if self._table.is_valid_at(valid_at_step):
+            if self._table.is_valid_at(valid_at_step) or is_stopping():
                 return text
             if time.monotonic() + pause_s > deadline:
                 what = "there is no reward table" if text is None else "the reward table is stale"

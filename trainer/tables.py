@@ -27,11 +27,14 @@ class TableFeed:
         verifier: str,
         wants_probabilities: bool,
         warn: Callable[[str], None],
+        is_stopping: Callable[[], bool],
     ) -> None:
         """verifier: "name@version" of the run's own; a table that was fitted for others is not
-        used. wants_probabilities: nor is one whose values may lie outside of [0, 1]."""
+        used. wants_probabilities: nor is one whose values may lie outside of [0, 1].
+        is_stopping: ends a wait; the step is not made then, and nothing is pinned to it."""
         self._config, self._warn, self._folder = config, warn, folder
         self._verifier, self._wants_probabilities = verifier, wants_probabilities
+        self._is_stopping = is_stopping
         self._link = link if config.source == "table" else None
         self._text: str | None = None
         self._table: RewardTable | None = None
@@ -52,7 +55,11 @@ class TableFeed:
         if self._is_overdue:
             text = self._link.latest_table()
         else:
-            text = self._link.wait_for_table(valid_at_step=step, timeout_s=self._config.wait_s)
+            text = self._link.wait_for_table(
+                valid_at_step=step, timeout_s=self._config.wait_s, is_stopping=self._is_stopping
+            )
+        if self._is_stopping():
+            return self._table
         if text is not None and text != self._text:
             self._read(text)
         self._is_overdue = self._table is None or step > self._table.valid_to_step

@@ -131,6 +131,7 @@ def opened(
         payload = run_payload(config, uid, judge.verifier)
         link = RunLink(client, payload, out / "link", warn=_warn)
         stack.callback(_flush, link)
+    stop = stack.enter_context(StopRequest())
     verifier = f"{judge.verifier.name}@{judge.verifier.version}"
     tables = TableFeed(
         config.reward,
@@ -139,9 +140,9 @@ def opened(
         verifier=verifier,
         wants_probabilities=config.objective.advantage == "expected",
         warn=_warn,
+        is_stopping=lambda: stop.is_made,
     )
     tables.check()
-    stop = stack.enter_context(StopRequest())
     log = RunLog(
         out if ranks.is_first else None,
         n_steps=_n_steps(config),

@@ -20,6 +20,7 @@ from tests.sandboxes import needs_sandbox
 from tests.trainer.recording_server import TOKEN, RecordingServer
 from tests.trainer.stages.test_grpo import ALONE, SMALL
 from tests.trainer.test_command_line import recipe
+from tests.trainer.test_tables import make_table
 from tests.trainer.tiny import make_config
 from trainer import checkpoint
 from trainer.config import TrainerConfig
@@ -190,6 +191,24 @@ def test_checkpoint_that_finds_no_room_stops_the_run_and_leaves_the_one_before(
     assert checkpoint.FILE_NAME in done.stdout.split()
     assert "No space left on device" in done.stderr
     assert "make room and go on with --resume" in done.stderr
+
+
+def test_a_stop_ends_the_wait_for_a_table_and_the_step_is_made_on_resuming(
+    tmp_path: Path, server: RecordingServer
+) -> None:
+    waits = {"source": "table", "warm_up_steps": 2, "wait_s": 600.0}
+    settings, where = config(steps=3, reward=waits), Server(server.url, TOKEN)
+    asked = when(
+        # Once before the run, and then while it waits.
+        lambda: sum(r.path.endswith("/reward-table") for r in server.requests) > 2,
+        lambda: os.kill(os.getpid(), signal.SIGTERM),
+    )
+    train(settings, out=tmp_path, cold_starts=tmp_path, server=where)
+    asked.join()
+    assert len(read_rows(tmp_path)) == 3
+    server.table = make_table(1, first=1, last=9)
+    train(settings, out=tmp_path, cold_starts=tmp_path, server=where, resume=True)
+    assert [row.get("table_version") for row in read_rows(tmp_path)][1:] == [None, None, 1]
 
 
 @pytest.mark.parametrize("on_hold", ["go on", "pause", "stop"])

@@ -456,7 +456,7 @@ def test_waiting_ends_when_a_table_for_the_step_is_published(
     with registered(client, tmp_path, warnings) as link:
         server.answers["GET /api/v1/runs/r-1/reward-table"] = Answer(200, make_table(2, 9, 18))
         server.failures.append(503)
-        text = link.wait_for_table(valid_at_step=9, timeout_s=ENOUGH_S)
+        text = link.wait_for_table(valid_at_step=9, timeout_s=ENOUGH_S, is_stopping=lambda: False)
     assert version_of(text) == 2
     assert len(warnings) == 1  # of the 503
 
@@ -469,7 +469,12 @@ def test_waiting_too_long_gives_the_latest_table_and_says_that_it_is_stale(
     warnings: list[str] = []
     with registered(client, tmp_path, warnings) as link:
         started = time.monotonic()
-        assert version_of(link.wait_for_table(valid_at_step=step, timeout_s=0.6)) == 1
+        assert (
+            version_of(
+                link.wait_for_table(valid_at_step=step, timeout_s=0.6, is_stopping=lambda: False)
+            )
+            == 1
+        )
         assert time.monotonic() - started < ENOUGH_S / 2
     assert warnings == [f"the reward table is stale at step {step} after waiting 0.6 s"]
 
@@ -479,6 +484,6 @@ def test_waiting_for_a_first_table_that_never_comes_gives_none(
 ) -> None:
     warnings: list[str] = []
     with registered(client, tmp_path, warnings) as link:
-        assert link.wait_for_table(valid_at_step=1, timeout_s=0) is None
+        assert link.wait_for_table(valid_at_step=1, timeout_s=0, is_stopping=lambda: False) is None
     assert len(warnings) == 1
     assert "there is no reward table" in warnings[0]

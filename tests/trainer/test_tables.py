@@ -74,6 +74,7 @@ def make_feed(
         verifier="boxed-any@1",
         wants_probabilities=wants_probabilities,
         warn=warnings.append,
+        is_stopping=lambda: False,
     )
 
 

@@ -16,9 +16,10 @@ from trainer.demo.task import is_correct
 from trainer.metrics import METRICS_FILE, read_rows
 from trainer.stages import grpo as training
 from trainer.stages.cold_start import fingerprint
+from trainer.stages.errors import TrainingError
 from trainer.stages.grpo import learning_rate_at
 from trainer.tasks import task_of
-from trainer.train import Server, train
+from trainer.train import MODEL_FOLDER, Server, train
 from trainer.verifiers import Item, build
 
 
@@ -297,6 +298,20 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path, cold_starts: Pa
     train(make_config(), out=tmp_path, cold_starts=cold_starts)
     message = refusal(make_config(objective={"clip_low": 0.1}), tmp_path, resume=True)
     assert "other settings" in message
+
+
+def test_what_changes_no_step_may_be_other_on_resuming_and_is_said(
+    tmp_path: Path, cold_starts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [{"kind": "cold_start"}, {"kind": "grpo", "gate": 1.0}]
+    with pytest.raises(TrainingError, match=r"lower stages\.gate"):
+        train(make_config(stages), out=tmp_path, cold_starts=cold_starts)
+    stages[1]["gate"] = 0.0
+    slower = make_config(stages, grpo={"learning_rate": 1e-5}, run={"on_hold": "pause"})
+    train(slower, out=tmp_path, cold_starts=cold_starts, resume=True)
+    said = capsys.readouterr().err
+    assert "warning: goes on with other settings: grpo.learning_rate, run.on_hold, stages" in said
+    assert (tmp_path / MODEL_FOLDER).is_dir()
 
 
 @pytest.mark.parametrize("name", ["ASSAY_URL", "ASSAY_TOKEN"])

@@ -76,7 +76,12 @@ class GrpoStage:
         """The steps that are left. Raises TrainingError or HoldError, at a place to resume from."""
         while place.done < self.grpo.steps and not self.run.is_stopping():
             self.run.hold.before_step(place.steps + 1)
-            place, row = self._step(place)
+            started = perf_counter()
+            table = self.run.ranks.from_first(self.run.tables.at_step(place.steps + 1))
+            if self.run.is_stopping():  # since it began to wait
+                self._save(place)
+                break
+            place, row = self._step(place, table, started)
             is_last = place.done == self.grpo.steps
             if is_last or place.steps % self.run.config.run.eval_every == 0:
                 row |= self.run.evaluate(n=None if is_last else 1)
@@ -89,10 +94,9 @@ class GrpoStage:
         every = self.run.config.run.checkpoint_every
         return is_last or place.steps % every == 0 or self.run.is_stopping()
 
-    def _step(self, place: Place) -> tuple[Place, Row]:
+    def _step(self, place: Place, table: RewardTable | None, started: float) -> tuple[Place, Row]:
+        """started: when the wait for the table began."""
         run, step = self.run, place.steps + 1
-        started = perf_counter()
-        table = run.ranks.from_first(run.tables.at_step(step))
         waited = perf_counter() - started
         with run.sampling():
             experience, n_problems = self._sampled(place, step, table)

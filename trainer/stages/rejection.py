@@ -40,6 +40,8 @@ class RejectionStage:
         run, step = self.run, place.steps + 1
         run.hold.before_step(step)
         table = run.ranks.from_first(run.tables.at_step(step))
+        if run.is_stopping():  # since it began to wait
+            return place
         with run.sampling():
             mine = self._groups(place, step, table)
         groups = sorted(run.ranks.pooled(mine), key=lambda one: one[0])
