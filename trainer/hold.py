@@ -32,7 +32,13 @@ class Hold:
 
     def before_step(self, step: int) -> None:
         """Come back at once, when the hold is over, or not: raises HoldError."""
-        reasons = self._ranks.from_first(self._waited_for(step))
+        while True:
+            # Each look is everybody's: who only waited for the first would run into a timeout.
+            found = (self._reasons(step), self._is_stopping())
+            reasons, is_stopping = self._ranks.from_first(found)
+            if reasons is None or self._on_hold != "pause" or is_stopping:
+                break
+            time.sleep(_POLL_S)
         if reasons is not None and self._on_hold == "stop":
             raise HoldError(
                 f"stopped before step {step}: the server says hold ({reasons}). Look at the"
@@ -40,15 +46,14 @@ class Hold:
                 " trains all the same"
             )
 
-    def _waited_for(self, step: int) -> str | None:
-        """Why the server says hold, after waiting for its end where that is wanted."""
-        while self._link is not None and (reasons := self._link.hold_reasons()) is not None:
+    def _reasons(self, step: int) -> str | None:
+        """Why the server says hold now."""
+        reasons = None if self._link is None else self._link.hold_reasons()
+        if reasons is None:
+            self._is_said = False
+        else:
             self._say(f"the server says hold before step {step}: {reasons}")
-            if self._on_hold != "pause" or self._is_stopping():
-                return reasons
-            time.sleep(_POLL_S)
-        self._is_said = False
-        return None
+        return reasons
 
     def _say(self, text: str) -> None:
         if not self._is_said:

@@ -104,6 +104,7 @@ class Jsonl:
         self._config = config
         rows = [*_rows(Path(config.path))]
         prompts = [self._prompt(row, number) for number, row in rows]
+        self._refuse_contradictions([number for number, _ in rows], prompts)
         # By a hash of the text, so that a problem stays held out when the file grows.
         order = sorted(range(len(rows)), key=lambda i: (_digest(prompts[i].text), i))
         n_held_out = min(n_held_out, int(_LARGEST_HELD_OUT_SHARE * len(rows)))
@@ -139,6 +140,16 @@ class Jsonl:
 
     def is_correct(self, response: str, prompt: Prompt) -> bool | None:
         return None
+
+    def _refuse_contradictions(self, lines: Sequence[int], prompts: Sequence[Prompt]) -> None:
+        first: dict[str, tuple[int, Prompt]] = {}
+        for number, prompt in zip(lines, prompts, strict=True):
+            line, known = first.setdefault(prompt.uid, (number, prompt))
+            if known != prompt:
+                raise ConfigError(
+                    f"task.path: lines {line} and {number} of {self._config.path} ask the same and"
+                    " differ in the reference or the difficulty; keep one of them"
+                )
 
     def _problem(self, seed: int, number: int) -> Prompt:
         epoch, place = divmod(number, len(self._training))

@@ -87,6 +87,11 @@ def test_tests_of_a_program_are_kept_as_json(tmp_path: Path) -> None:
         ),
         (rows(4), {}, "task.path: .* holds too few problems to hold one out"),
         (rows(1) * 9, {}, "task.path: .* holds one problem alone"),
+        (
+            [*rows(9), rows(1)[0] | {"answer": "#### 77"}],
+            {},
+            "task.path: lines 1 and 10 of .* ask the same and differ in the reference",
+        ),
     ],
 )
 def test_file_that_cannot_be_used_is_refused_with_line_and_key(
