@@ -138,17 +138,6 @@ def generic_plan_of(sql: str) -> str:
         return "\n".join(line for (line,) in cursor.fetchall())
 
 
-@pytest.fixture
-def _fresh_tables(db: None) -> None:
-    """As a new server has them: the planner goes by what other tests left in files and figures."""
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE labeling_assignment CASCADE")
-        cursor.execute(
-            "DELETE FROM pg_statistic USING pg_class"
-            " WHERE starelid = pg_class.oid AND relname LIKE 'labeling\\_%'"
-        )
-
-
 WALKS = (serving.TAKE_OPEN_SQL, serving.PEEK_OPEN_SQL, serving.MOVE_SQL)
 
 

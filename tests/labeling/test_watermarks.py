@@ -234,6 +234,7 @@ def blocks_after(own_labels: int, queue: Queue, reviewer: User) -> tuple[int, in
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_fresh_tables")
 def test_a_take_is_no_more_work_after_thousands_of_own_labels(project: Project, ben: User) -> None:
     queue = bulk.open_queue(project)
     bulk.make_rollouts(project, 5_010)

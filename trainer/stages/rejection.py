@@ -46,8 +46,9 @@ class RejectionStage:
             mine = self._groups(place, step, table)
         groups = sorted(run.ranks.pooled(mine), key=lambda one: one[0])
         batch = Batch(step, tuple(g for _, g in groups), None if table is None else table.version)
-        send(run, batch)
+        # Before it is sent: a step that is made again with more problems must still be open there.
         examples = self._examples(batch)
+        send(run, batch)
         loss = self._learn(examples, step)
         rewards = rewards_of(batch.groups, self.config).means()
         row: Row = step_row(batch, Update(len(batch.groups), len(examples)), rewards)
