@@ -1,3 +1,5 @@
+"""What the tests of queues share."""
+
 import pytest
 from django.db import connection
 

@@ -3,7 +3,7 @@
 import re
 import string
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import ClassVar
@@ -18,8 +18,10 @@ _MEANT = re.compile(
     r"(?<=[0-9])[-/:](?=[0-9])|(?<![A-Za-z.])\.(?=[0-9])|(?<![^\s(=<>])[-+](?=[$€£]?\.?[0-9])"
     r"|[<>=]+|(?<=[A-Za-z])[+#]+(?![^\s,.;)])"
 )
-_ALIAS_ENDS = re.compile(r"(?<![0-9])/|/(?![0-9])")
-# Stand for it while other punctuation goes: private characters, which no text of words has.
+# Between aliases; 1/2 is no two of them where the whole answer counts.
+_STROKE = re.compile("/")
+_STROKE_BUT_IN_NUMBERS = re.compile(r"(?<![0-9])/|/(?![0-9])")
+# Private characters, which no text of words has, stand for it while other punctuation goes.
 _HELD = {ord(sign): chr(0xE000 + i) for i, sign in enumerate("./:-+<>=#")}
 _LET_GO = {ord(held): chr(sign) for sign, held in _HELD.items()}
 _MINUS_SIGN = "\N{MINUS SIGN}"
@@ -90,14 +92,14 @@ def _with_few_marks(text: str) -> str:
 
 def aliases_of(references: Sequence[str]) -> tuple[str, ...]:
     """The normal forms of the references' aliases (split at "/"), empty ones left out."""
-    parts = (part for reference in references for part in reference.split("/"))
-    return tuple(filter(None, dict.fromkeys(map(squad_normal_form, parts))))
+    return _aliases(references, _STROKE, squad_normal_form)
 
 
-def _short_aliases_of(references: Sequence[str]) -> tuple[str, ...]:
-    """The same, where 1/2 is a number."""
-    parts = (part for reference in references for part in _ALIAS_ENDS.split(reference))
-    return tuple(filter(None, dict.fromkeys(map(short_normal_form, parts))))
+def _aliases(
+    references: Sequence[str], ends: re.Pattern[str], normal_form: Callable[[str], str]
+) -> tuple[str, ...]:
+    parts = (part for reference in references for part in ends.split(reference))
+    return tuple(filter(None, dict.fromkeys(map(normal_form, parts))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,10 @@ class ExactMatch:
 
 def _verify_short(item: Item, *, whole: bool) -> Verdict:
     started = perf_counter()
-    form, split = (
-        (short_normal_form, _short_aliases_of) if whole else (squad_normal_form, aliases_of)
+    normal_form, ends = (
+        (short_normal_form, _STROKE_BUT_IN_NUMBERS) if whole else (squad_normal_form, _STROKE)
     )
-    answer, aliases = form(item.response), split(item.references)
+    answer, aliases = normal_form(item.response), _aliases(item.references, ends, normal_form)
     is_contained = any(alias in answer for alias in aliases)
     is_accepted = answer in aliases if whole else is_contained
     outcome = Outcome.PASS if is_accepted else Outcome.FAIL
