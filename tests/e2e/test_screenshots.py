@@ -18,7 +18,7 @@ from review.labeling.models import Label
 from tests import ROOT, builders
 from tests.calibration.criteria import judge_by_criteria, make_criteria_run
 from tests.e2e import story
-from tests.e2e.conftest import PHONE, SCREEN, Complaints, SignIn
+from tests.e2e.conftest import PHONE, SCREEN, SignIn
 
 pytestmark = [pytest.mark.e2e, pytest.mark.screenshots]
 
@@ -64,10 +64,7 @@ def pages(project: Project, ada: User, ben: User) -> dict[str, str]:
     }
 
 
-def test_pictures_of_the_main_pages(
-    pages: dict[str, str], ada: User, sign_in: SignIn, complaints: Complaints
-) -> None:
-    complaints.expect("htmx:")  # left while it asked for what is new
+def test_pictures_of_the_main_pages(pages: dict[str, str], ada: User, sign_in: SignIn) -> None:
     SHOTS.mkdir(exist_ok=True)
     for look, options in LOOKS.items():
         shoot(sign_in(None, **options), "login", reverse("web:login"), look)
@@ -102,9 +99,8 @@ def verifier_pages(project: Project, ada: User, ben: User) -> dict[str, str]:
 
 
 def test_pictures_of_the_verifiers_pages(
-    verifier_pages: dict[str, str], ada: User, sign_in: SignIn, complaints: Complaints
+    verifier_pages: dict[str, str], ada: User, sign_in: SignIn
 ) -> None:
-    complaints.expect("htmx:")  # left while it asked for what is new
     SHOTS.mkdir(exist_ok=True)
     for look, options in LOOKS.items():
         page = sign_in(ada, **options)
@@ -112,10 +108,7 @@ def test_pictures_of_the_verifiers_pages(
             shoot(page, name, path, look)
 
 
-def test_pictures_of_what_is_printed(
-    pages: dict[str, str], ada: User, sign_in: SignIn, complaints: Complaints
-) -> None:
-    complaints.expect("htmx:")  # left while it asked for what is new
+def test_pictures_of_what_is_printed(pages: dict[str, str], ada: User, sign_in: SignIn) -> None:
     SHOTS.mkdir(exist_ok=True)
     page = sign_in(ada, color_scheme="dark")
     page.emulate_media(media="print")
