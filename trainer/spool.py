@@ -7,7 +7,6 @@ server treats as a repeat. So nothing is lost and nothing is stored twice.
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,6 @@ _WRAPPING_BYTES = 16  # {"rollouts":[]}
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _TABLE_TIMEOUT_S = 2.0
-_FIRST_POLL_S = 0.25
-_LONGEST_POLL_S = 1.0
 _JOIN_S = 1.0
 
 # The token was refused, not the batch: another token lets it through.
@@ -53,7 +50,7 @@ _CALLS: dict[str, Call[Any]] = {
 
 
 class RunLink:
-    """What a training loop talks to. Never waits for the network, except in wait_for_table.
+    """What a training loop talks to. Waits for the network, a little, where it asks for something.
 
     Each `send_*`, `complete_step` and `finish` is on disk when it returns and reaches the server
     in that order, each batch once. `warn` gets one line for people, from either thread.
@@ -159,24 +156,9 @@ class RunLink:
             self._table.keep(answer)
         return self._table.text
 
-    def wait_for_table(
-        self, *, valid_at_step: int, timeout_s: float, is_stopping: Callable[[], bool]
-    ) -> str | None:
-        """The reward table that is valid at this step, waited for; after the timeout the latest
-        there is (or None), with a warning that it is stale. A run that is stopping does not wait.
-        """
-        deadline = time.monotonic() + timeout_s
-        pause_s = _FIRST_POLL_S
-        while True:
-            text = self.latest_table()
-            if self._table.is_valid_at(valid_at_step) or is_stopping():
-                return text
-            if time.monotonic() + pause_s > deadline:
-                what = "there is no reward table" if text is None else "the reward table is stale"
-                self._warn(f"{what} at step {valid_at_step} after waiting {timeout_s:g} s")
-                return text
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
+    def has_table_for(self, step: int) -> bool:
+        """Whether the latest table is meant for this step."""
+        return self._table.is_valid_at(step)
 
     def hold_reasons(self) -> str | None:
         """Why the run should stop and be looked at, in words; None while it need not.

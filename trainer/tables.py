@@ -1,21 +1,27 @@
 """Which reward table each step of a run uses."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from trainer.config import ConfigError, RewardConfig
 from trainer.outbox import write_durably
+from trainer.ranks import Ranks
 from trainer.rewards import RewardTable, TableError
 from trainer.spool import RunLink
 
 USED_FILE = "used.json"
 
+_FIRST_POLL_S = 0.25
+_LONGEST_POLL_S = 1.0
+
 
 class TableFeed:
     """The reward table of each step, pulled between steps and pinned to the step on disk.
 
-    A step that is made again, after a crash, gets the table that it had.
+    A step that is made again, after a crash, gets the table that it had. Asked by all processes at
+    once; the first alone has the link and the disk.
     """
 
     def __init__(
@@ -26,19 +32,21 @@ class TableFeed:
         *,
         verifier: str,
         wants_probabilities: bool,
+        ranks: Ranks,
         warn: Callable[[str], None],
         is_stopping: Callable[[], bool],
     ) -> None:
         """verifier: "name@version" of the run's own; a table that was fitted for others is not
         used. wants_probabilities: nor is one whose values may lie outside of [0, 1].
         is_stopping: ends a wait; the step is not made then, and nothing is pinned to it."""
-        self._config, self._warn, self._folder = config, warn, folder
+        self._config, self._ranks, self._warn, self._folder = config, ranks, warn, folder
         self._verifier, self._wants_probabilities = verifier, wants_probabilities
         self._is_stopping = is_stopping
         self._link = link if config.source == "table" else None
+        self._latest: str | None = None
         self._text: str | None = None
         self._table: RewardTable | None = None
-        self._is_overdue = False  # one wait in vain is enough: go on until a newer table comes
+        self._is_overdue = False  # nobody waits until a newer table comes
         used = folder / USED_FILE
         known = json.loads(used.read_text("utf-8")) if used.exists() else {}
         self._used: dict[str, int | None] = known
@@ -48,20 +56,39 @@ class TableFeed:
 
         It waits for a table that is valid at this step, and goes on with the last good one.
         """
-        if self._link is None or step <= self._config.warm_up_steps:
+        if step <= self._config.warm_up_steps:
+            return None
+        deadline = time.monotonic() + self._config.wait_s
+        pause_s = _FIRST_POLL_S
+        # Each look is everybody's: who only waited for the first would run into a timeout.
+        while self._ranks.from_first(self._is_to_wait(step, deadline)):
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
+        return self._ranks.from_first(self._taken(step))
+
+    def _is_to_wait(self, step: int, deadline: float) -> bool:
+        """Look for the step's table; whether to look again. One wait in vain is enough."""
+        if self._link is None or str(step) in self._used:
+            return False
+        self._latest = self._link.latest_table()
+        if self._is_overdue or self._link.has_table_for(step) or self._is_stopping():
+            return False
+        if time.monotonic() < deadline:
+            return True
+        what = "there is no reward table" if self._latest is None else "the reward table is stale"
+        self._warn(f"{what} at step {step} after waiting {self._config.wait_s:g} s")
+        return False
+
+    def _taken(self, step: int) -> RewardTable | None:
+        """What the looks have found, pinned to the step."""
+        if self._link is None:
             return None
         if str(step) in self._used:
             return self._pinned(self._used[str(step)])
-        if self._is_overdue:
-            text = self._link.latest_table()
-        else:
-            text = self._link.wait_for_table(
-                valid_at_step=step, timeout_s=self._config.wait_s, is_stopping=self._is_stopping
-            )
         if self._is_stopping():
             return self._table
-        if text is not None and text != self._text:
-            self._read(text)
+        if self._latest is not None and self._latest != self._text:
+            self._read(self._latest)
         self._is_overdue = self._table is None or step > self._table.valid_to_step
         self._pin(step)
         return self._table

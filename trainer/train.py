@@ -139,6 +139,7 @@ def opened(
         out / "tables",
         verifier=verifier,
         wants_probabilities=config.objective.advantage == "expected",
+        ranks=ranks,
         warn=_warn,
         is_stopping=lambda: stop.is_made,
     )

@@ -3,23 +3,31 @@
 import os
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.trainer import parts_of_weights
+from tests.trainer.payloads import make_run
 from tests.trainer.processes import together
+from tests.trainer.recording_server import TOKEN, RecordingServer
 from tests.trainer.test_command_line import recipe
 from tests.trainer.test_faults import when
+from tests.trainer.test_tables import make_feed
 from tests.trainer.tiny import TINY, make_config
 from trainer.__main__ import main
-from trainer.config import ConfigError, load_config
+from trainer.client import AssayClient
+from trainer.config import ConfigError, RewardConfig, load_config
 from trainer.metrics import read_rows
+from trainer.ranks import Ranks
+from trainer.spool import RunLink
 from trainer.train import MODEL_FOLDER, check_shares, train
 
+T = TypeVar("T")
 Sections = dict[str, dict[str, Any]]
 STEPS = 12
 GRPO = {"steps": STEPS, "prompts_per_step": 4, "group_size": 4, "max_new_tokens": 12}
@@ -134,6 +142,38 @@ def test_a_run_that_is_stopped_goes_on_with_spread_weights(tmp_path: Path, alone
     assert 1 < len(read_rows(tmp_path / "o")) < 1 + STEPS
     trained_by_two(tmp_path, "--resume", is_spread=True)
     assert_same(tmp_path, alone)
+
+
+def wait_until_stopped(url: str, folder: str) -> None:
+    """Stop at the fifth look, and print how often each process has heard of the first."""
+    words = 0
+
+    class CountingRanks(Ranks):
+        def from_first(self, item: T) -> T:
+            nonlocal words
+            words += 1
+            return super().from_first(item)
+
+    ranks, looks = CountingRanks(), count(1)
+    with AssayClient(url, TOKEN) as client:
+        link = RunLink(client, make_run(), Path(folder), warn=print) if ranks.is_first else None
+        config = RewardConfig(source="table", warm_up_steps=8, wait_s=600.0)
+        make_feed(
+            link, Path(folder), [], config, ranks=ranks, is_stopping=lambda: next(looks) >= 5
+        ).at_step(9)
+        sys.stdout.write(f"{ranks.gathered(words)}")
+        if link is not None:
+            link.close(5)
+
+
+def test_each_look_is_heard_of_by_every_process(server: RecordingServer, tmp_path: Path) -> None:
+    said = together(
+        wait_until_stopped,
+        *(server.url, str(tmp_path)),
+        is_spread=False,
+        printed_to=tmp_path / "printed",
+    )
+    assert said == "[6, 6]"
 
 
 def test_work_that_cannot_be_shared_out_is_refused() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.payloads import make_prompt, make_rollout, make_run
-from tests.trainer.recording_server import TOKEN, Answer, Failure, RecordingServer
+from tests.trainer.recording_server import TOKEN, Failure, RecordingServer
 from trainer.client import AssayClient
 from trainer.spool import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, RunLink, SpoolError
 from trainer.wire import RolloutPayload
@@ -446,44 +446,3 @@ def test_an_etag_without_its_table_is_not_believed(
     (tmp_path / "table.json").unlink()
     with linked(client, tmp_path) as link:
         assert version_of(link.latest_table()) == 1
-
-
-def test_waiting_ends_when_a_table_for_the_step_is_published(
-    client: AssayClient, server: RecordingServer, tmp_path: Path
-) -> None:
-    server.table = make_table(1, 1, 8)
-    warnings: list[str] = []
-    with registered(client, tmp_path, warnings) as link:
-        server.answers["GET /api/v1/runs/r-1/reward-table"] = Answer(200, make_table(2, 9, 18))
-        server.failures.append(503)
-        text = link.wait_for_table(valid_at_step=9, timeout_s=ENOUGH_S, is_stopping=lambda: False)
-    assert version_of(text) == 2
-    assert len(warnings) == 1  # of the 503
-
-
-@pytest.mark.parametrize("step", [8, 19])
-def test_waiting_too_long_gives_the_latest_table_and_says_that_it_is_stale(
-    client: AssayClient, server: RecordingServer, tmp_path: Path, step: int
-) -> None:
-    server.table = make_table(1, 9, 18)
-    warnings: list[str] = []
-    with registered(client, tmp_path, warnings) as link:
-        started = time.monotonic()
-        assert (
-            version_of(
-                link.wait_for_table(valid_at_step=step, timeout_s=0.6, is_stopping=lambda: False)
-            )
-            == 1
-        )
-        assert time.monotonic() - started < ENOUGH_S / 2
-    assert warnings == [f"the reward table is stale at step {step} after waiting 0.6 s"]
-
-
-def test_waiting_for_a_first_table_that_never_comes_gives_none(
-    client: AssayClient, server: RecordingServer, tmp_path: Path
-) -> None:
-    warnings: list[str] = []
-    with registered(client, tmp_path, warnings) as link:
-        assert link.wait_for_table(valid_at_step=1, timeout_s=0, is_stopping=lambda: False) is None
-    assert len(warnings) == 1
-    assert "there is no reward table" in warnings[0]

@@ -1,15 +1,17 @@
 """Which table a step uses, pulled over HTTP from a server that is told what to answer."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.trainer.payloads import make_run
-from tests.trainer.recording_server import RecordingServer
+from tests.trainer.recording_server import Answer, RecordingServer
 from trainer.client import AssayClient
 from trainer.config import ConfigError, RewardConfig
+from trainer.ranks import Ranks
 from trainer.rewards import RewardTable
 from trainer.spool import RunLink
 from trainer.tables import TableFeed
@@ -60,12 +62,14 @@ def feed(link: RunLink, tmp_path: Path, warnings: list[str]) -> TableFeed:
 
 
 def make_feed(
-    link: RunLink,
+    link: RunLink | None,
     folder: Path,
     warnings: list[str],
     config: RewardConfig = CONFIG,
     *,
     wants_probabilities: bool = False,
+    ranks: Ranks | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> TableFeed:
     return TableFeed(
         config,
@@ -73,8 +77,9 @@ def make_feed(
         folder / "tables",
         verifier="boxed-any@1",
         wants_probabilities=wants_probabilities,
+        ranks=ranks or Ranks(),
         warn=warnings.append,
-        is_stopping=lambda: False,
+        is_stopping=is_stopping,
     )
 
 
@@ -104,6 +109,40 @@ def test_newer_version_is_used_from_the_next_step_on(
     assert version(feed.at_step(9)) == 1
     server.table = make_table(2)
     assert version(feed.at_step(10)) == 2
+
+
+def test_waiting_ends_when_a_table_for_the_step_is_published(
+    link: RunLink, server: RecordingServer, tmp_path: Path, warnings: list[str]
+) -> None:
+    feed = make_feed(link, tmp_path, warnings, replace(CONFIG, wait_s=60.0))
+    server.table = make_table(1, first=1, last=8)
+    link.latest_table()
+    server.answers["GET /api/v1/runs/r-1/reward-table"] = Answer(200, make_table(2))
+    server.failures.append(503)
+    assert version(feed.at_step(9)) == 2
+    assert len(warnings) == 1  # of the 503
+
+
+@pytest.mark.parametrize("step", [8, 19])
+def test_waiting_too_long_gives_the_latest_table_and_says_that_it_is_stale(
+    link: RunLink, server: RecordingServer, tmp_path: Path, warnings: list[str], step: int
+) -> None:
+    server.table = make_table(1)
+    feed = make_feed(link, tmp_path, warnings, replace(CONFIG, warm_up_steps=0))
+    assert version(feed.at_step(step)) == 1
+    assert warnings == [f"the reward table is stale at step {step} after waiting 0.3 s"]
+
+
+def test_a_stop_ends_the_wait_and_the_step_waits_anew(
+    link: RunLink, server: RecordingServer, tmp_path: Path, warnings: list[str]
+) -> None:
+    stops = iter([False, True, True])
+    config = replace(CONFIG, wait_s=60.0)
+    feed = make_feed(link, tmp_path, warnings, config, is_stopping=lambda: next(stops, False))
+    assert feed.at_step(9) is None
+    server.table = make_table(1)
+    assert version(feed.at_step(9)) == 1
+    assert warnings == []
 
 
 def test_no_table_after_the_wait_means_raw_verdicts_and_a_warning(

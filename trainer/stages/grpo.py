@@ -77,7 +77,7 @@ class GrpoStage:
         while place.done < self.grpo.steps and not self.run.is_stopping():
             self.run.hold.before_step(place.steps + 1)
             started = perf_counter()
-            table = self.run.ranks.from_first(self.run.tables.at_step(place.steps + 1))
+            table = self.run.tables.at_step(place.steps + 1)
             if self.run.is_stopping():  # since it began to wait
                 self._save(place)
                 break

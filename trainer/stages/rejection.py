@@ -39,7 +39,7 @@ class RejectionStage:
             return place
         run, step = self.run, place.steps + 1
         run.hold.before_step(step)
-        table = run.ranks.from_first(run.tables.at_step(step))
+        table = run.tables.at_step(step)
         if run.is_stopping():  # since it began to wait
             return place
         with run.sampling():
