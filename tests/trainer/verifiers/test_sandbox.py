@@ -28,6 +28,8 @@ from trainer.verifiers.code.supervision import (
     Limits,
     SandboxError,
     last_line,
+    spawn,
+    supervise,
 )
 from trainer.verifiers.code.system_calls import MACHINES, UnknownMachineError, system_call_filter
 
@@ -490,3 +492,14 @@ def test_what_does_not_start_in_time_is_the_sandboxs_fault(monkeypatch: pytest.M
     monkeypatch.setattr("trainer.verifiers.code.supervision.START_SECONDS", 0.0)
     with pytest.raises(SandboxError, match="not started"):
         run("print(1)")
+
+
+def test_a_start_that_is_heard_of_while_it_is_ended_is_no_timeout_of_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trainer.verifiers.code.supervision.START_SECONDS", 0.3)
+    # It outlives what is killed, and then says that it has started.
+    late = "echo; read -r nonce; sleep 1; echo $nonce"
+    process = spawn(["/usr/bin/setsid", "--fork", "--wait", "/bin/sh", "-c", late], {})
+    with pytest.raises(SandboxError, match=r"not started in 0\.3 s"):
+        supervise(process, LIMITS)

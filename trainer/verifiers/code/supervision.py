@@ -120,8 +120,10 @@ def supervise(
     with process, _Watch(process, limits, told) as watch:
         ending = watch.follow()
         ended_at = perf_counter()
+        # A word of a start that only comes while it is ended is too late.
+        is_in_time = ending is Ending.EXITED or watch.started_at is not None
         watch.end()
-    if watch.started_at is None:
+    if watch.started_at is None or not is_in_time:
         raise SandboxError(last_line(bytes(watch.stderr)) or f"not started in {START_SECONDS:g} s")
     if watch.wrote_too_much:  # what was left to read of a program that had ended
         ending = Ending.OUTPUT
