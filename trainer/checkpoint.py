@@ -20,7 +20,6 @@ FILE_NAME = "checkpoint.pt"
 # What a run may go on with otherwise: it changes no step that has been made.
 _FREE = {
     "run": {"eval_every", "checkpoint_every", "log_completions", "tensorboard", "on_hold"},
-    "model": {"dtype"},
     "reward": {"wait_s"},
     "grpo": {"learning_rate"},
     "rejection": {"learning_rate", "problems"},

@@ -79,7 +79,7 @@ class ModelConfig:
     intermediate_size: int = 288
     heads: int = 4
     context: int = 128  # most tokens of prompt and completion together
-    dtype: str = "float32"
+    dtype: str = "float32"  # of weights and arithmetic; an optimiser's steps are float32
     gradient_checkpointing: bool = False
     lora_rank: int = 0  # 0 = all weights are trained
     system_prompt: str = ""  # of chat models
@@ -320,8 +320,6 @@ class StageConfig:
 
 
 STAGES = ("cold_start", "grpo", "rejection")
-# Weights of .02, as models have them, keep 8 bits: half of the last one is 4e-5.
-_LEAST_RATE_OF_BFLOAT16 = 5e-5
 _USUAL_STAGES = (StageConfig("cold_start"), StageConfig("grpo"))
 
 
@@ -349,19 +347,6 @@ class TrainerConfig:
         for number in range(len(self.stages)):
             self.at_stage(number)
         self._check_objective()
-        self._check_precision()
-
-    def _check_precision(self) -> None:
-        kinds = {stage.kind for stage in self.stages}
-        if self.model.dtype == "float32" or self.model.lora_rank:
-            return
-        for kind in kinds & {"grpo", "rejection"}:
-            require(
-                getattr(self, kind).learning_rate >= _LEAST_RATE_OF_BFLOAT16,
-                "model.dtype",
-                f"bfloat16 weights round away steps as small as {kind}.learning_rate's: make it"
-                ' "float32", or train adapters (model.lora_rank), which are float32',
-            )
 
     def _check_objective(self) -> None:
         advantage, reward = self.objective.advantage, self.reward

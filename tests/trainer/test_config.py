@@ -66,10 +66,6 @@ def test_config_survives_a_round_trip() -> None:
             "reward.channels: name a verifier twice",
         ),
         (
-            {"model": {"dtype": "bfloat16"}, "grpo": {"learning_rate": 1e-6}},
-            "model.dtype: bfloat16 weights round away steps as small as grpo.learning_rate's",
-        ),
-        (
             {"objective": {"name": "ppo"}, "model": {"lora_rank": 4}},
             "model.lora_rank: a critic needs all weights",
         ),

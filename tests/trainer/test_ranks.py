@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import Module
 
 from tests.trainer import parts_of_weights
 from tests.trainer.payloads import make_run
@@ -18,11 +20,14 @@ from tests.trainer.recording_server import TOKEN, RecordingServer
 from tests.trainer.test_command_line import recipe
 from tests.trainer.test_faults import when
 from tests.trainer.test_tables import make_feed
-from tests.trainer.tiny import TINY, make_config
+from tests.trainer.tiny import TINY, TOKENIZER, make_config
 from trainer.__main__ import main
 from trainer.client import AssayClient
-from trainer.config import ConfigError, RewardConfig, load_config
+from trainer.config import ConfigError, ModelConfig, RewardConfig, load_config
 from trainer.metrics import read_rows
+from trainer.model import build_model
+from trainer.optimiser import Optimiser
+from trainer.policy import Policy
 from trainer.ranks import Ranks
 from trainer.spool import RunLink
 from trainer.train import MODEL_FOLDER, check_shares, train
@@ -142,6 +147,39 @@ def test_a_run_that_is_stopped_goes_on_with_spread_weights(tmp_path: Path, alone
     assert 1 < len(read_rows(tmp_path / "o")) < 1 + STEPS
     trained_by_two(tmp_path, "--resume", is_spread=True)
     assert_same(tmp_path, alone)
+
+
+def keep_and_restore() -> None:
+    """Keep bfloat16 weights and their optimiser, and go on with what was kept: the same?"""
+    ranks = Ranks()
+
+    def policy() -> Module:
+        shape = ModelConfig(**{**TINY["model"], "dtype": "bfloat16"})
+        return ranks.wrapped(Policy(build_model(shape, TOKENIZER, seed=1)))
+
+    def take_steps(policy: Module, optimiser: Optimiser) -> dict[str, torch.Tensor]:
+        for _ in range(3):
+            for parameter in policy.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            assert optimiser.take_step(1e-5, largest_norm=1.0)
+        return ranks.model_state(policy) | optimiser.states("optimiser")["optimiser_weights"]
+
+    first, second = policy(), policy()
+    optimiser, again = Optimiser(first, ranks), Optimiser(second, ranks)
+    take_steps(first, optimiser)
+    ranks.set_model_state(second, ranks.model_state(first))
+    again.restore(deepcopy(optimiser.states("optimiser")), "optimiser")
+    expected, made = take_steps(first, optimiser), take_steps(second, again)
+    assert expected.keys() == made.keys()
+    if ranks.is_first:
+        same = [torch.equal(expected[name], made[name]) for name in expected]
+        sys.stdout.write(f"{len(same) > 20} {all(same)}")
+
+
+@pytest.mark.parametrize("is_spread", [False, True], ids=["DDP", "FSDP"])
+def test_bfloat16_weights_and_their_exact_copies_are_kept(is_spread: bool, tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    assert together(keep_and_restore, is_spread=is_spread, printed_to=printed) == "True True"
 
 
 def wait_until_stopped(url: str, folder: str) -> None:

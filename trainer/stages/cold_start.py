@@ -18,7 +18,7 @@ from torch.nn import Module
 
 from trainer.checkpoint import Place
 from trainer.config import ColdStartConfig, JsonlConfig, TrainerConfig
-from trainer.policy import trained
+from trainer.optimiser import Optimiser
 from trainer.run import Run
 from trainer.stages.supervised import Example, batches, supervised_step
 from trainer.tokenizers import Tokenizer
@@ -73,21 +73,15 @@ class ColdStartStage:
 
     def _train(self) -> tuple[int, float]:
         settings, seed = self.config.cold_start, self.config.run.seed
-        optimiser = torch.optim.AdamW(
-            trained(self.policy),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.98),
-            weight_decay=0.01,
-            fused=True,
-        )
+        optimiser = Optimiser(self.policy, self.run.ranks, betas=(0.9, 0.98), weight_decay=0.01)
         accuracy = 0.0
         parts = batches(self._examples(), size=settings.batch_size, seed=seed)
         for step, examples in enumerate(parts, start=1):
-            optimiser.param_groups[0]["lr"] = learning_rate_at(step, settings)
             loss = supervised_step(
                 self.policy,
                 optimiser,
                 examples,
+                rate=learning_rate_at(step, settings),
                 tokenizer=self.run.tokenizer,
                 ranks=self.run.ranks,
             )

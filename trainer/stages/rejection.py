@@ -6,7 +6,6 @@ problem at most `rejection.kept` different completions are learnt, drawn at rand
 
 import random
 
-import torch
 from torch.nn import Module
 
 from trainer.checkpoint import Checkpoint, Place
@@ -14,7 +13,7 @@ from trainer.config import TrainerConfig
 from trainer.data import Batch, Group
 from trainer.generation import seed_of
 from trainer.metrics import Row, Update, step_row
-from trainer.policy import trained
+from trainer.optimiser import Optimiser
 from trainer.rewards import RewardTable
 from trainer.run import ROWS_AT_ONCE, Run
 from trainer.stages.errors import TrainingError
@@ -109,12 +108,7 @@ class RejectionStage:
     def _learn(self, examples: list[Example], step: int) -> float:
         """The mean loss of the last epoch, in nats a token."""
         settings = self.config.rejection
-        optimiser = torch.optim.AdamW(
-            trained(self.policy),
-            lr=settings.learning_rate,
-            weight_decay=0.0,
-            fused=True,
-        )
+        optimiser = Optimiser(self.policy, self.run.ranks)
         losses: list[float] = []
         for epoch in range(settings.epochs):
             seed = f"{self.run.config.run.seed}/{step}/{epoch}"
@@ -125,6 +119,7 @@ class RejectionStage:
                     self.policy,
                     optimiser,
                     part,
+                    rate=settings.learning_rate,
                     tokenizer=self.run.tokenizer,
                     ranks=self.run.ranks,
                 )

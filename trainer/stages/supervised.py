@@ -1,16 +1,15 @@
 """Supervised steps: the policy learns responses by heart."""
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.optim import Optimizer
 
 from trainer.generation import Completions, left_pad
-from trainer.ranks import Ranks, clip_gradients
+from trainer.optimiser import Optimiser
+from trainer.ranks import Ranks
 from trainer.stages.errors import TrainingError
 from trainer.tokenizers import Tokenizer
 
@@ -35,16 +34,17 @@ def batches(examples: Sequence[Example], *, size: int, seed: object) -> Iterator
 
 def supervised_step(
     policy: Module,
-    optimiser: Optimizer,
+    optimiser: Optimiser,
     examples: Sequence[Example],
     *,
+    rate: float,
     tokenizer: Tokenizer,
     ranks: Ranks,
 ) -> float:
     """One optimiser step on the mean loss over the responses' tokens; answers that loss, in nats.
 
-    Each process takes its share of the examples; there must be one for each. Raises TrainingError
-    for a gradient that is not finite.
+    rate: the learning rate. Each process takes its share of the examples; there must be one for
+    each. Raises TrainingError for a gradient that is not finite.
     """
     rows = as_completions([examples[i] for i in ranks.share(len(examples))], tokenizer.pad_id)
     rows = rows.to(ranks.device)
@@ -52,13 +52,11 @@ def supervised_step(
     logprob_NT, _ = policy(rows)
     loss: Tensor = -torch.where(rows.mask_NT, logprob_NT, 0.0).sum() / n_tokens
     (loss * ranks.size).backward()  # type: ignore[no-untyped-call]
-    if not math.isfinite(clip_gradients(policy, _LARGEST_NORM)):
+    if not optimiser.take_step(rate, largest_norm=_LARGEST_NORM):
         raise TrainingError(
             "the gradient of a supervised step is not finite; nothing was changed by it. Lower the"
             " learning rate of its section and start again"
         )
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)  # whatever trains next starts without gradients
     return ranks.sums([float(loss.detach())])[0]
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.optim import AdamW, Optimizer
 
 from trainer.checkpoint import Place
 from trainer.config import TrainerConfig
@@ -17,8 +16,8 @@ from trainer.critic import Critic
 from trainer.generation import Completions, seed_of
 from trainer.loss import Normaliser, policy_loss, value_loss
 from trainer.metrics import Update, UpdateSums
-from trainer.policy import trained
-from trainer.ranks import clip_gradients, copy_weights
+from trainer.optimiser import Optimiser
+from trainer.ranks import copy_weights
 from trainer.run import Run
 from trainer.stages.errors import TrainingError
 from trainer.stages.experience import Experience, by_length, micro_batches
@@ -69,36 +68,30 @@ class Updater:
         """policy: the run's, wrapped for its processes. config: the stage's."""
         self.run, self.policy, self.config = run, policy, config
         self.grpo, self.objective = config.grpo, config.objective
-        self.optimiser = _adam(policy, self.grpo.learning_rate)
+        self.optimiser = Optimiser(policy, run.ranks, betas=_BETAS)
         self.critic: Module | None = None
-        self.critic_optimiser: Optimizer | None = None
+        self.critic_optimiser: Optimiser | None = None
         if self.objective.needs_critic:
             critic = Critic(run.new_model(), seed=config.run.seed)
             self.critic = run.ranks.wrapped(critic)
             copy_weights(run.model.base_model, critic.layers)
-            self.critic_optimiser = _adam(self.critic, config.critic.learning_rate)
+            self.critic_optimiser = Optimiser(self.critic, run.ranks, betas=_BETAS)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """What a checkpoint holds of policy, critic and optimisers."""
         ranks = self.run.ranks
-        states = {
-            "policy": ranks.model_state(self.policy),
-            "optimiser": ranks.optimiser_state(self.policy, self.optimiser),
-        }
+        states = {"policy": ranks.model_state(self.policy), **self.optimiser.states("optimiser")}
         if self.critic is not None and self.critic_optimiser is not None:
             states["critic"] = ranks.model_state(self.critic)
-            states["critic_optimiser"] = ranks.optimiser_state(self.critic, self.critic_optimiser)
+            states |= self.critic_optimiser.states("critic_optimiser")
         return states
 
     def restore(self, states: dict[str, dict[str, Any]]) -> None:
         """The same, but for the policy itself, which is the run's to restore."""
-        ranks = self.run.ranks
-        ranks.set_optimiser_state(self.policy, self.optimiser, states["optimiser"])
+        self.optimiser.restore(states, "optimiser")
         if self.critic is not None and self.critic_optimiser is not None:
-            ranks.set_model_state(self.critic, states["critic"])
-            ranks.set_optimiser_state(
-                self.critic, self.critic_optimiser, states["critic_optimiser"]
-            )
+            self.run.ranks.set_model_state(self.critic, states["critic"])
+            self.critic_optimiser.restore(states, "critic_optimiser")
 
     def update(self, experience: Experience, worth: Worth, place: Place, rate: float) -> Update:
         """Optimiser steps over the chosen groups, in minibatches, as often as there are epochs."""
@@ -143,9 +136,9 @@ class Updater:
             with ranks.kept_apart(self._trained, is_kept=number < n_parts):
                 sums += self._backward(experience.completions, worth, index, normaliser)
         if self.critic is not None and self.critic_optimiser is not None:
-            self._take_step(self.critic, self.critic_optimiser, None, place)
+            self._take_step(self.critic_optimiser, self.config.critic.learning_rate, place)
         if self.critic is None or place.done >= self.config.critic.warm_up_steps:
-            self._take_step(self.policy, self.optimiser, rate, place)
+            self._take_step(self.optimiser, rate, place)
         self.policy.zero_grad(set_to_none=True)
         return sums
 
@@ -206,25 +199,12 @@ class Updater:
         (result.loss * self.run.ranks.size).backward()  # type: ignore[no-untyped-call]
         return float(result.sums.squared_error)
 
-    def _take_step(
-        self, module: Module, optimiser: Optimizer, rate: float | None, place: Place
-    ) -> None:
-        if rate is not None:
-            for parameters in optimiser.param_groups:
-                parameters["lr"] = rate
-        norm = clip_gradients(module, self.grpo.max_grad_norm)
-        if not math.isfinite(norm):
+    def _take_step(self, optimiser: Optimiser, rate: float, place: Place) -> None:
+        if not optimiser.take_step(rate, largest_norm=self.grpo.max_grad_norm):
             raise TrainingError(
                 f"step {place.steps + 1}: the gradient is not finite; nothing was changed by it."
-                ' Lower grpo.learning_rate, or model.dtype = "float32", and go on from the last'
-                " checkpoint with --resume"
+                " Lower grpo.learning_rate, and go on from the last checkpoint with --resume"
             )
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-
-def _adam(module: Module, rate: float) -> AdamW:
-    return AdamW(trained(module), lr=rate, betas=_BETAS, weight_decay=0.0, fused=True)
 
 
 def _n_parts(n_rows: int, size: int) -> int:
