@@ -94,10 +94,12 @@ def test_cold_start_is_made_once_and_shared(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "a")[0] == read_rows(tmp_path / "b")[0]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_resumed_run_ends_where_an_unbroken_one_does(
-    tmp_path: Path, cold_starts: Path, monkeypatch: pytest.MonkeyPatch
+    dtype: str, tmp_path: Path, cold_starts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(make_config(), out=tmp_path / "whole", cold_starts=cold_starts)
+    config = make_config(model={"dtype": dtype})
+    train(config, out=tmp_path / "whole", cold_starts=cold_starts)
 
     class CrashError(Exception):
         """The process ends in step 4, after the checkpoint of step 2 and the row of step 3."""
@@ -110,9 +112,9 @@ def test_resumed_run_ends_where_an_unbroken_one_does(
     with monkeypatch.context() as patched:
         patched.setattr(training, "learning_rate_at", crash)
         with pytest.raises(CrashError):
-            train(make_config(), out=tmp_path / "broken", cold_starts=cold_starts)
+            train(config, out=tmp_path / "broken", cold_starts=cold_starts)
     assert len(read_rows(tmp_path / "broken")) == 4
-    train(make_config(), out=tmp_path / "broken", cold_starts=cold_starts, resume=True)
+    train(config, out=tmp_path / "broken", cold_starts=cold_starts, resume=True)
     assert comparable(tmp_path / "broken") == comparable(tmp_path / "whole")
     assert is_same(tmp_path / "broken", tmp_path / "whole")
 
