@@ -90,7 +90,7 @@ def spoil_by_use(secret: str) -> None:
 
 
 def spoil_by_time(secret: str) -> None:
-    Invitation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    Invitation.objects.update(expires_at=timezone.now() - timedelta(hours=1))
 
 
 def spoil_by_hand(secret: str) -> None:

@@ -77,13 +77,13 @@ def test_signing_in_uses_nothing_up(ben: User) -> None:
 def test_the_wait_ends(ben: User) -> None:
     use_up(ONE_NAME_AND_ADDRESS.failures)
     assert sign_in() == 429
-    FailedSignIns.objects.update(ends_at=timezone.now() - timedelta(seconds=1))
+    FailedSignIns.objects.update(ends_at=timezone.now() - timedelta(hours=1))
     assert sign_in() == 302
 
 
 def test_what_is_over_is_forgotten(db: None) -> None:
     use_up(3, names=3)
-    FailedSignIns.objects.filter(failures=3).update(ends_at=timezone.now() - timedelta(seconds=1))
+    FailedSignIns.objects.filter(failures=3).update(ends_at=timezone.now() - timedelta(hours=1))
     forget_failures()
     assert set(FailedSignIns.objects.values_list("failures", flat=True)) == {1}
 

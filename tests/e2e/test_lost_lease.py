@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 def expire_leases() -> None:
     held = Assignment.objects.filter(state=AssignmentState.LEASED)
-    held.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    held.update(lease_expires_at=timezone.now() - timedelta(hours=1))
 
 
 def come_back_to(page: Page) -> None:

@@ -31,7 +31,7 @@ def eve(project: Project) -> User:
 
 
 def expire(assignment: Assignment) -> None:
-    past = timezone.now() - timedelta(seconds=1)
+    past = timezone.now() - timedelta(hours=1)
     Assignment.objects.filter(pk=assignment.pk).update(lease_expires_at=past)
 
 

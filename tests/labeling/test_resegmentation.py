@@ -159,7 +159,7 @@ def test_an_expired_hold_ends_and_what_it_still_sends_is_late(
     run: Run, queue: Queue, ben: User
 ) -> None:
     held = take(queue, ben)
-    Assignment.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    Assignment.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
     assert cut(run, "sentence")
     assert wrong_step(held, ben, 2).is_late
 
@@ -168,7 +168,7 @@ def test_a_draft_forgets_the_step_but_nothing_else(run: Run, queue: Queue, ben: 
     held = take(queue, ben)
     body = {"answer": "incorrect", "earliest_wrong_step": "2", "error_category": "logic"}
     Draft.objects.create(assignment=held, reviewer=ben, body=body)
-    Assignment.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    Assignment.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
     assert cut(run, "sentence")
     assert Draft.objects.get().body == {"answer": "incorrect"}
 

@@ -49,7 +49,7 @@ def test_undo_is_refused_after_half_a_minute(queue: Queue, ben: User) -> None:
     Label.objects.filter(pk=label.pk).update(created_at=timezone.now() - timedelta(seconds=31))
     with pytest.raises(UndoRefusedError):
         retract_label(queue=queue, reviewer=ben)
-    Label.objects.filter(pk=label.pk).update(created_at=timezone.now() - timedelta(seconds=25))
+    Label.objects.filter(pk=label.pk).update(created_at=timezone.now() - timedelta(seconds=10))
     retract_label(queue=queue, reviewer=ben)
 
 
