@@ -4,21 +4,20 @@ Sources: soft overlong punishment DAPO (arXiv:2503.14476, eq. 13); channels norm
 GDPO (arXiv:2601.05242). Deviations from them:
 
 1. GDPO's second normalisation, over the batch, leaves out rollouts whose correctness is undecided,
-   and does nothing where the advantages vary less than `advantages.MIN_STD`. The batch is what it
-   is given: of a run in several processes, each one's own groups.
+   and does nothing where the advantages vary less than `advantages.MIN_STD`.
 2. A channel that could not decide about a rollout neither pays nor punishes it: it counts as the
    mean of its group in that channel. Undecided correctness leaves the rollout out of its group.
 3. DAPO takes up to 1 off rewards of 1 and -1. Trainers here pay 1 and 0, and weigh it with a half.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from trainer.advantages import MIN_STD, centred_advantages, outcome_advantages
+from trainer.advantages import MIN_STD, outcome_advantages
 from trainer.objectives import COMBINATIONS, Objective
 
 # B = prompts of a batch, G = rollouts of a prompt's group
@@ -101,6 +100,7 @@ def channel_advantages(
     objective: Objective,
     combination: str = "sum",
     class_id_BG: Tensor | None = None,
+    sums: Callable[[Sequence[float]], Sequence[float]] = list,
 ) -> Tensor:
     """One advantage per rollout of all channels together; float64 of shape (B, G).
 
@@ -109,13 +109,15 @@ def channel_advantages(
         advantages, their weighted sum, normalised over the batch). Then correctness is treated as
         the objective says, and other channels are so only if it is a plain group statistic.
     class_id_BG: as in `outcome_advantages`, of correctness.
+    sums: each figure added up over the processes that share the batch (`Ranks.sums`).
     Raises ChannelError for an unknown combination or channel, and for "expected" advantages of a
     sum, which is no probability.
     """
     if combination not in COMBINATIONS:
         raise ChannelError(f"combination: {combination!r} is none of {', '.join(COMBINATIONS)}")
     if combination == "normalise-first":
-        return _normalised_first(rewards, weights, objective, class_id_BG)
+        total_BG = _normalised_first(rewards, weights, objective, class_id_BG)
+        return _over_batch(total_BG, rewards.kept, sums)
     if objective.advantage == "expected" and dict(weights) != {CORRECTNESS: 1.0}:
         raise ChannelError('combination: "expected" advantages want "normalise-first"')
     total_BG = summed_rewards(rewards, weights)
@@ -140,16 +142,18 @@ def _normalised_first(
             class_id_BG=class_id_BG,
         )
         total_BG = total_BG + weight * advantage_BG
-    return _over_batch(total_BG, rewards.kept)
+    return total_BG
 
 
-def _over_batch(advantage_BG: Tensor, kept_BG: Tensor) -> Tensor:
+def _over_batch(
+    advantage_BG: Tensor, kept_BG: Tensor, sums: Callable[[Sequence[float]], Sequence[float]]
+) -> Tensor:
     """Less the batch's mean, over its standard deviation; unchanged where that is next to 0."""
-    centred_1N = centred_advantages(advantage_BG.reshape(1, -1), kept_BG.reshape(1, -1))
-    std = (centred_1N.square().sum() / kept_BG.sum().clamp_min(1)).sqrt()
-    if std <= MIN_STD:
-        return advantage_BG
-    return (centred_1N / std).view_as(advantage_BG)
+    n, total = sums([float(kept_BG.sum()), float(advantage_BG[kept_BG].sum())])
+    centred_BG = torch.where(kept_BG, advantage_BG - total / max(n, 1.0), 0.0)
+    (squares,) = sums([float(centred_BG.square().sum())])
+    std = math.sqrt(squares / max(n, 1.0))
+    return advantage_BG if std <= MIN_STD else centred_BG / std
 
 
 def _channel(rewards: ChannelRewards, name: str) -> Tensor:

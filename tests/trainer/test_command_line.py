@@ -16,10 +16,14 @@ def recipe(folder: Path, **changes: dict[str, Any]) -> str:
     sections = TINY | changes
     lines: list[str] = []
     for name, keys in sections.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in keys.items())]
     path = folder / "recipe.toml"
     path.write_text("\n".join(lines))
     return str(path)
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value).replace('": ', '" = ')
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -53,6 +53,14 @@ TORCHRUN = (
 ADAPTERS: Sections = {**SECTIONS, "grpo": GRPO | {"steps": 3}}
 ADAPTERS |= {"model": TINY["model"] | {"lora_rank": 2}, "objective": {"name": "grpo", "kl": 0.1}}
 CRITIC: Sections = {**SECTIONS, "grpo": GRPO | {"steps": 3}, "objective": {"name": "ppo"}}
+CHANNELS: Sections = {**SECTIONS, "grpo": GRPO | {"steps": 3}}
+CHANNELS |= {
+    "reward": {
+        "source": "random",
+        "combination": "normalise-first",
+        "channels": [{"verifier": "last-number", "weight": 0.5}],
+    }
+}
 
 
 def trained_by_two(out: Path, *options: str, is_spread: bool, sections: Sections = SECTIONS) -> str:
@@ -121,7 +129,9 @@ def test_two_processes_with_spread_weights_train_what_one_trains(
     assert_same(tmp_path, alone)
 
 
-@pytest.mark.parametrize("sections", [ADAPTERS, CRITIC], ids=["adapters", "critic"])
+@pytest.mark.parametrize(
+    "sections", [ADAPTERS, CRITIC, CHANNELS], ids=["adapters", "critic", "channels"]
+)
 def test_what_goes_with_a_policy_is_spread_as_well(tmp_path: Path, sections: Sections) -> None:
     """A reference for the divergence, adapters, a critic; the cold start is read from disk."""
     one = run_alone(tmp_path / "one", sections)

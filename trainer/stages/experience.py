@@ -12,6 +12,7 @@ from trainer.channels import CORRECTNESS, ChannelRewards, channel_advantages, ov
 from trainer.config import TrainerConfig
 from trainer.data import Group, Rollout
 from trainer.generation import Completions, joined
+from trainer.ranks import Ranks
 from trainer.rewards import RewardTable
 from trainer.stages.sampling import Sampling
 from trainer.tokenizers import Tokenizer
@@ -98,10 +99,12 @@ def advantages_of(
     config: TrainerConfig,
     table: RewardTable | None,
     tokenizer: Tokenizer,
+    ranks: Ranks,
 ) -> Tensor:
     """One advantage a row, (N,), or with process supervision one a token, (N, T).
 
-    Not for objectives with a critic, whose advantages hang on its values.
+    All processes ask for theirs at once. Not for objectives with a critic, whose advantages hang
+    on its values.
     """
     objective = config.objective
     if table is not None:
@@ -116,6 +119,7 @@ def advantages_of(
             objective=objective,
             combination=config.reward.combination,
             class_id_BG=_class_ids(experience.groups),
+            sums=ranks.sums,
         ).flatten()
     advantage = advantage.to(experience.is_counted_N.device)
     is_counted = experience.is_counted_N

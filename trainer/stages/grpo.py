@@ -182,7 +182,9 @@ class GrpoStage:
             worth = replace(worth, reference_logprob_NT=reference_NT)
         critic = self.updater.critic
         if critic is None:
-            advantage = advantages_of(experience, self.config, table, self.run.tokenizer)
+            advantage = advantages_of(
+                experience, self.config, table, self.run.tokenizer, self.run.ranks
+            )
             return replace(worth, advantage=advantage)
         return self._with_values(critic, worth, experience)
 

@@ -14,6 +14,7 @@ from tests.trainer.tiny_models import random_scorer
 from trainer import checkpoint
 from trainer.data import Group, Prompt, Rollout
 from trainer.metrics import read_rows
+from trainer.ranks import Ranks
 from trainer.stages.errors import TrainingError
 from trainer.stages.experience import Experience, advantages_of, step_ends
 from trainer.stages.supervised import as_completions
@@ -186,7 +187,7 @@ def test_steps_of_a_rollout_that_is_left_out_are_no_part_of_its_group() -> None:
         objective={"name": "process"},
         reward={"channels": [{"verifier": "process", "parameters": {"model": "m"}}]},
     )
-    found = advantages_of(experience, steps, None, ByteTokenizer())
+    found = advantages_of(experience, steps, None, ByteTokenizer(), Ranks())
     three = torch.tensor(scores[:3], dtype=torch.float64)
     wanted = (three - three.mean()) / three.std(correction=0)
     torch.testing.assert_close(found[:3, 0], wanted, atol=0.02, rtol=0.02)

@@ -303,6 +303,13 @@ def test_the_time_is_linear_in_hostile_text(part: str) -> None:
         (r"5\text{ m}", ("m",)),
         ("9 apples", ()),
         (r"5 \cm", ()),
+        (r"5\text{ kJ}", ("kilojoule",)),
+        ("5 kilojoules", ("kilojoule",)),
+        (r"5\,\mathrm{mW}", ("milliwatt",)),
+        (r"5\,\mathrm{MW}", ("megawatt",)),
+        ("5 \N{MICRO SIGN}mol", ("micromole",)),
+        ("5N", ()),
+        (r"\textbf{(A)}\ 5\text{ cm}", ("cm",)),
     ],
 )
 def test_units_of_measure_are_known_by_their_spellings(text: str, units: tuple[str, ...]) -> None:

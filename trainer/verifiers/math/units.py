@@ -45,10 +45,28 @@ _UNITS = {
     for spelling in spellings.split()
     for plural in ("", "s")
 }
+# Of the international system, by symbol: upper and lower case are not the same there. Temperatures
+# are left out, for `25^\circ` means that of `25^\circ\text{C}`.
+_PREFIXES = {
+    **{"": "", "k": "kilo", "M": "mega", "G": "giga", "m": "milli", "n": "nano"},
+    **{"\N{GREEK SMALL LETTER MU}": "micro", "\N{MICRO SIGN}": "micro"},
+}
+_NAMES = {
+    **{"J": "joule", "N": "newton", "W": "watt", "V": "volt", "A": "ampere", "Pa": "pascal"},
+    **{"Hz": "hertz", "mol": "mole", "cal": "calorie", "eV": "electronvolt"},
+}
+_SYMBOLS = {
+    prefix + symbol: word + name
+    for prefix, word in _PREFIXES.items()
+    for symbol, name in _NAMES.items()
+}
+_UNITS |= {name + plural: name for name in _SYMBOLS.values() for plural in ("", "s")}
 # A letter alone is a unit only in upright type: `5 m` may be five times m.
 _LETTERS = {"m": "m", "g": "g", "s": "s", "h": "h", "l": "l", "L": "l"}
+# `\text{A}` is a choice rather than an ampere.
+_LETTERS |= {symbol: name for symbol, name in _SYMBOLS.items() if symbol in set("JNWV")}
 _HALF_OF_DAY = re.compile(r"\b([ap])\s?\.?\s?m\b\.?", re.IGNORECASE)
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z\N{GREEK SMALL LETTER MU}\N{MICRO SIGN}]+")
 _SQUARE = re.compile(r"\^\{?2\}?|\b(?:square|sq)\b")
 _CUBE = re.compile(r"\^\{?3\}?|\b(?:cubic|cu)\b")
 
@@ -69,4 +87,6 @@ def units_in(text: str) -> tuple[str, ...]:
 
 
 def _unit(word: str, *, is_upright: bool) -> str:
-    return _UNITS.get(word.lower(), _LETTERS.get(word, "") if is_upright else "")
+    if len(word) == 1:
+        return _LETTERS.get(word, "") if is_upright else ""
+    return _SYMBOLS.get(word) or _UNITS.get(word.lower(), "")
