@@ -9,6 +9,7 @@ import re
 
 UPRIGHT = re.compile(r"\\(?:text|mathrm|mbox|textbf|textnormal|textit|operatorname)\s*\{([^{}]*)\}")
 _CONSTANT = re.compile(r"([A-Za-z])?\\(?:text|mathrm|operatorname)\s*\{\s*([ie])\s*\}")
+_REALS = re.compile(r"\s*(?:[a-z]\s*\\in\s*)?\\mathbb\s*(?:R|\{\s*R\s*\})\s*")
 _CONNECTIVE = re.compile(r"\s*(?:,\s*(?:and|or)\b|\b(?:and|or)\b|,)\s*")
 _VALUES = re.compile(r"(?:\s|[-+=.,]|[0-9]|\b[A-Za-z]\b)*")
 _BLANK = r"(?:\s|\\[,;:! ]|~|\\q?quad(?![A-Za-z]))"
@@ -25,7 +26,10 @@ _SCALE_BEHIND = re.compile(rf"[\s$.)\]*]*{_SCALES.pattern}", re.IGNORECASE)
 
 def rewritten(text: str) -> str:
     r"""The formula with what upright letters and blanks mean spelt so that it is read: `\mathrm{e}`
-    as e, `2\text{ or }3` as 2,3, `12\,000` as 12000, `1 1/2` as 1\frac{1}{2}."""
+    as e, `2\text{ or }3` as 2,3, `12\,000` as 12000, `1 1/2` as 1\frac{1}{2}, `\mathbb{R}` as
+    (-\infty,\infty)."""
+    if _REALS.fullmatch(text):
+        return r"(-\infty,\infty)"
     text = _CONSTANT.sub(lambda match: f"{match[1]} {match[2]}" if match[1] else match[2], text)
     # "x < 1 or x > 2" is one set, and no list.
     if not re.search(r"[<>]|\\[lg]e", text):

@@ -194,7 +194,7 @@ def _numbers_agree(one: Any | None, other: Any | None) -> bool:
     """Equal to within the tolerance, relative to their size; what is no number agrees."""
     if one is None or other is None:
         return True
-    if one.is_Rational and other.is_Rational:
+    if (one.is_Rational and other.is_Rational) or one.is_infinite or other.is_infinite:
         return bool(one == other)
     tolerance = (
         _DECIMAL_TOLERANCE if one.has(sympy.Float) or other.has(sympy.Float) else _EXACT_TOLERANCE
