@@ -58,7 +58,7 @@ CHANNELS |= {
     "reward": {
         "source": "random",
         "combination": "normalise-first",
-        "channels": [{"verifier": "last-number", "weight": 0.5}],
+        "channels": [{"verifier": "format", "weight": 0.5}],
     }
 }
 
