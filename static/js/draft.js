@@ -8,6 +8,7 @@ const DEBOUNCE_MS = 400;
 let item = null;
 let timer = null;
 let isUnsaved = false;
+let left = new AbortController();
 let onLost = () => {};
 
 const formOf = (element) => element.querySelector("[data-label-form]");
@@ -31,7 +32,7 @@ async function save(options = {}) {
   const saved = item;
   isUnsaved = false;
   const fields = { ...said(), token: item.dataset.leaseToken };
-  const answer = await post(item.dataset.draftUrl, fields, options).catch(() => null);
+  const answer = await post(item.dataset.draftUrl, fields, { until: left.signal, ...options }).catch(() => null);
   if (item !== saved || isUnsaved) return;
   if (answer?.ok) forgetDraft();
   else if (answer?.status === 409) onLost();
@@ -58,6 +59,8 @@ export function startDraft(newItem) {
 
 export function stopDraft() {
   clearTimeout(timer);
+  left.abort();
+  left = new AbortController();
   item = null;
   isUnsaved = false;
 }

@@ -5,13 +5,15 @@ const NOT_SAID = new Set(["csrfmiddlewaretoken", "token", "client_key"]);
 // The part, not the page; a refusal comes as plain text.
 const PART = { "HX-Request": "true" };
 
-export function post(url, fields, options = {}) {
+// until: a signal that nobody waits for the answer any more.
+export function post(url, fields, { until, ...options } = {}) {
+  const signals = [AbortSignal.timeout(TIMEOUT_MS), ...(until ? [until] : [])];
   const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
   return fetch(url, {
     method: "POST",
     headers: { ...PART, "X-CSRFToken": token },
     body: new URLSearchParams(fields),
-    signal: AbortSignal.timeout(TIMEOUT_MS),
+    signal: AbortSignal.any(signals),
     ...options,
   });
 }

@@ -1,8 +1,11 @@
 """The labelling desk beside its labels: it loses nothing, and tells nothing early."""
 
+from contextlib import suppress
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.urls import reverse
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, Request, Route, expect
 
 from review.accounts.models import Project, User
@@ -97,6 +100,19 @@ def test_a_commit_whose_answer_is_lost_survives_a_reload_and_is_stored_once(
     expect(page.locator(".undo-what")).to_have_text("Last: Incorrect")
     assert [(label.answer, label.note) for label in Label.objects.all()] == [("incorrect", "why")]
     assert page.evaluate("sessionStorage.getItem('assay.commit')") is None
+
+
+def test_a_draft_that_is_on_its_way_is_let_go_of_once_its_label_is_sent(page: Page) -> None:
+    """After the label the server would refuse it."""
+    on_its_way: list[Route] = []
+    page.route("**/draft/", lambda route: on_its_way.append(route))
+    with page.expect_request("**/draft/"):
+        press(page, ["c"])
+    label_with(page, ["Enter"])
+    with suppress(PlaywrightError):  # nobody waits for its answer
+        on_its_way[0].continue_()
+    page.unroute("**/draft/")
+    label_with(page, ["c", "Enter"])
 
 
 def test_a_draft_survives_a_reload_and_is_in_a_second_tab(page: Page, url: str) -> None:
