@@ -25,6 +25,12 @@ class TooFewLabelsError(ConflictError):
     code = "too_few_labels"
 
 
+class OutdatedTableError(ConflictError):
+    """A later version of this reward table is published: build a new one."""
+
+    code = "outdated_table"
+
+
 class UnusableTableError(ConflictError):
     """The published reward table is of another version of this software: publish a new one."""
 

@@ -55,7 +55,8 @@ def rewards_of(*, run: Run, asked: Sequence[AskedRollout]) -> list[tuple[Scored,
         first = asked[members[0]]
         rewards = score_group(
             [GroupRollout(verdicts[i], asked[i].truncated, asked[i].probe) for i in members],
-            normaliser=run.normaliser,
+            # Of the table where there is one: its settled answers are in that form.
+            normaliser=run.normaliser if table is None else table.normaliser,
             domain=first.domain,
             prompt=first.prompt,
             table=table,

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from review.calibration.errors import NoLabelsError
 from review.calibration.models import RewardRule, RewardTable
+from review.calibration.queries import newest_versions
 from review.calibration.services import tables as services
 from review.rollouts.queries import step_summaries
 from review.sampling.models import Window
@@ -71,6 +72,7 @@ def table_publish(request: ReviewRequest, table_id: UUID) -> HttpResponse:
 def table(request: ReviewRequest, table_id: UUID) -> HttpResponse:
     found = access.table_led(request.user, table_id)
     entries = TrainerTable.from_json(found.body)
+    published = newest_versions(found.run.project).get(found.run_id, 0)
     publish_url = reverse("web:table-publish", args=[found.pk])
     context = project_frame(request, found.run.project, "") | {
         "run": {"id": found.run_id, "name": found.run.name},
@@ -80,7 +82,7 @@ def table(request: ReviewRequest, table_id: UUID) -> HttpResponse:
         "warnings": _warnings(found.preview),
         "cells": _cells(entries.cells),
         "fallback": _fallback(entries.fallback),
-        "publish_url": None if found.is_published else publish_url,
+        "publish_url": publish_url if found.version > published else None,
     }
     part = "#changes" if request.htmx else ""
     return render(request, f"web/reward_table.html{part}", context)

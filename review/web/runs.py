@@ -113,7 +113,7 @@ def run_context(request: ReviewRequest, found: Run) -> dict[str, object]:
         "estimands": [label_of(estimand) for estimand in MAIN],
         "windows": _windows(rules, labelled, by_window, mine),
         "audits": [_audit(rule, labelled) for rule in rules],
-        "tables": [_table(table, summaries) for table in tables_of(found)],
+        "tables": _tables(list(tables_of(found)), summaries),
         "broken": _broken(found),
         "scorecard_url": reverse("web:scorecard", args=[found.pk]),
         "actions": [
@@ -303,7 +303,16 @@ def _audit(rule: AuditRule, labelled: Mapping[int, dict[str, int]]) -> dict[str,
     }
 
 
-def _table(table: RewardTable, summaries: Sequence[StepSummary]) -> dict[str, object]:
+def _tables(
+    tables: Sequence[RewardTable], summaries: Sequence[StepSummary]
+) -> list[dict[str, object]]:
+    published = max((table.version for table in tables if table.is_published), default=0)
+    return [_table(table, summaries, published) for table in tables]
+
+
+def _table(
+    table: RewardTable, summaries: Sequence[StepSummary], published: int
+) -> dict[str, object]:
     publish_url = reverse("web:table-publish", args=[table.pk])
     return {
         "id": table.pk,
@@ -317,7 +326,7 @@ def _table(table: RewardTable, summaries: Sequence[StepSummary]) -> dict[str, ob
         "is_outlived": any(
             s.table_version == table.version and s.step > table.valid_to_step for s in summaries
         ),
-        "publish_url": None if table.is_published else publish_url,
+        "publish_url": publish_url if table.version > published else None,
     }
 
 

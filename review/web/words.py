@@ -111,6 +111,7 @@ NOT_AGAIN = (
 # What an error says that is raised without words of its own: its docstring.
 ERRORS = (
     _("The server does not judge with this verifier while a caller waits."),
+    _("A later version of this reward table is published: build a new one."),
     _("The published reward table is of another version of this software: publish a new one."),
     _("A token needs at least one scope, and each must be one that exists."),
     _("The owner of a token must hold the role that its scopes need."),

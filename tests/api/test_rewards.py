@@ -101,6 +101,13 @@ def test_a_settled_answer_is_paid_by_its_label(caller: Caller, run: Run) -> None
     assert other["level"] != "class"
 
 
+def test_settled_answers_are_looked_up_in_the_form_of_the_table(caller: Caller, run: Run) -> None:
+    publish(run, classes={"p1": {"15": 0.5, "150": 1.0}})
+    Run.objects.filter(pk=run.pk).update(normaliser="squad-1")  # to which 15.0 is 150
+    (settled,) = score(caller, run, rollout(r"so \boxed{15.0}", prompt_uid="p1"))
+    assert (settled["reward"], settled["level"]) == (0.5, "class")
+
+
 def test_a_table_may_leave_a_rollout_out(caller: Caller, run: Run) -> None:
     entry = make_entry(0.0, level="verdict", abstain=True)
     publish(run, fallback={"pass": entry, "fail": entry, "undecided": entry}, cells={})

@@ -3,7 +3,12 @@ import json
 import pytest
 
 from review.accounts.models import Project, User
-from review.calibration.errors import InvalidTableError, NoLabelsError, NoRewardTableError
+from review.calibration.errors import (
+    InvalidTableError,
+    NoLabelsError,
+    NoRewardTableError,
+    OutdatedTableError,
+)
 from review.calibration.models import RewardRule, RewardTable
 from review.calibration.queries import newest_estimates, published_table
 from review.calibration.services import estimates
@@ -119,6 +124,17 @@ def test_only_published_tables_are_served_and_the_newest_first(
     services.publish_table(table=second, actor="ada")
     assert published_table(run) == second
     assert published_table(run, version=1) == first
+
+
+def test_a_draft_older_than_what_is_published_is_not_published(
+    run: Run, audited: AuditRule
+) -> None:
+    older, newer = built(run), built(run)
+    services.publish_table(table=newer, actor="ada")
+    with pytest.raises(OutdatedTableError):
+        services.publish_table(table=older, actor="ada")
+    assert published_table(run) == newer
+    assert services.publish_table(table=newer, actor="ada").is_published
 
 
 def test_publishing_twice_keeps_the_first_time_and_name(run: Run, audited: AuditRule) -> None:

@@ -7,8 +7,11 @@ from review.calibration.models import AnswersUsed, Estimate, RefreshRequest
 from review.calibration.queries import overdue_refreshes, scorecard, sensitivity
 from review.calibration.services.estimates import request_refresh
 from review.calibration.services.scorecard import refresh_run
-from review.flows import ingest
+from review.flows import audit, ingest
+from review.flows.classes import settle_class
 from review.flows.ingest import IncomingVerdict
+from review.labeling.models import Answer, Assignment, AssignmentState, Queue
+from review.labeling.services.leases import take_next
 from review.rollouts.services import create_slice
 from review.runs.models import Run
 from tests import builders
@@ -97,6 +100,7 @@ def test_a_verifier_that_has_not_judged_everything_is_not_estimated(labelled: Ru
     rows = [row for row in scorecard(labelled) if row.verifier]
     assert {row.point for row in rows} == {None}
     assert {row.reason for row in rows} == {"it has judged 50 % of the windows' rollouts"}
+    assert {row.worst_low for row in rows} == {None}
     judge_all(labelled)
     refresh_run(run=labelled)
     (later,) = {row.verifier for row in scorecard(labelled) if row.verifier}
@@ -170,6 +174,26 @@ def test_reviewers_own_errors_are_carried_where_labels_overlap(
     plain = value(scorecard(run), "accuracy", verifier=None, slice=None, policy=None)
     assert found["accuracy"].point == pytest.approx(plain.point, abs=0.05)
     assert found["accuracy"].answers == AnswersUsed.DAWID_SKENE
+
+
+def test_what_its_class_answers_is_not_guessed_anew(run: Run, project: Project, ben: User) -> None:
+    eve = builders.make_user(project, Role.REVIEWER, name="eve")
+    rule = builders.make_audit(run, budget=64, waves=1, second_review_share=0.5)
+    Queue.objects.filter(rule=rule).update(questions=[])
+    audit.start_audit(rule=rule, actor="ada")
+    audit.open_windows(run=run)
+    for reviewer in (ben, eve):
+        while item := take_next(queue=rule.queue, reviewer=reviewer):
+            is_right = item.rollout.messages[-1]["content"] in builders.RESPONSES[:2]
+            items.commit(item, reviewer, Answer.CORRECT if is_right else Answer.INCORRECT)
+            if name := item.rollout.answer_class:
+                settle_class(prompt=item.rollout.group.prompt, answer_class=name)
+    builders.label_wave(rule, ben)
+    refresh_run(run=run)
+    plain = value(scorecard(run), "accuracy", verifier=None, slice=None, policy=None)
+    assert plain.point is not None
+    assert Assignment.objects.filter(state=AssignmentState.SETTLED).exists()
+    assert sensitivity(run)["accuracy"].point == pytest.approx(plain.point, abs=0.03)
 
 
 def test_one_reviewer_alone_has_no_sensitivity_row(labelled: Run) -> None:

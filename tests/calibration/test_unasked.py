@@ -58,6 +58,7 @@ def test_without_the_questions_there_is_a_reason_and_never_a_zero(run: Run, ben:
         row = stored[estimand]
         assert (row.point, row.low, row.high) == (None, 0, 1)
         assert row.reason == "the queue does not ask for it"
+        assert (row.worst_low, row.worst_high) == (None, None)
     assert stored[Estimand.RECALL].point is not None
     by_window = {row.estimand: row for row in newest_window_estimates(run)}
     assert by_window[Estimand.HACK_RATE].point is None

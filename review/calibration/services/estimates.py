@@ -120,7 +120,7 @@ def refresh_estimates(*, run: Run, window: Window | None = None) -> list[Estimat
     return store_estimates(
         run,
         estimate_asked(audited, estimate_all(parts)),
-        worst_case_bounds(parts),
+        bounds_asked(audited, worst_case_bounds(parts)),
         unanswered=unanswered_share(parts).share,
         label_set=digest,
         targets=targets_of(windows),
@@ -138,6 +138,14 @@ def estimate_asked(
     rate = results[Estimand.HACK_RATE]
     unknown = undefined(Estimand.HACK_RATE, rate.n, reason, rate.level)
     return {**results, Estimand.HACK_RATE: unknown}
+
+
+def bounds_asked(
+    audited: Sequence[AuditedWindow], bounds: Mapping[Estimand, Bounds]
+) -> dict[Estimand, Bounds]:
+    """The same of bounds: where nobody is asked, no answer is missing that could bound it."""
+    unknown = {Estimand.HACK_RATE} if not_asked(audited, Question.HACK) else set()
+    return {estimand: found for estimand, found in bounds.items() if estimand not in unknown}
 
 
 def targets_of(windows: Sequence[Window]) -> dict[str, float]:

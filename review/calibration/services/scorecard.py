@@ -11,6 +11,7 @@ from review.calibration.queries import AuditedWindow, audited_windows, is_newest
 from review.calibration.readings import Reading, reading_of
 from review.calibration.services.criteria import refresh_criteria
 from review.calibration.services.estimates import (
+    bounds_asked,
     estimate_asked,
     lock_estimates,
     refresh_estimates,
@@ -26,7 +27,7 @@ from review.sampling.queries import audited_windows_of, windows_for_run
 from review.stats.estimands import Estimand
 from review.stats.estimators import Estimate as Result
 from review.stats.estimators import estimate_all, undefined
-from review.stats.nonresponse import unanswered_share, worst_case_bounds
+from review.stats.nonresponse import Bounds, unanswered_share, worst_case_bounds
 from review.verifiers.queries import correctness_verifiers_of, late_verifiers
 
 # More than so many policies are read as a drift over steps, not one by one.
@@ -97,6 +98,7 @@ def _store(
     scope: Mapping[str, Any],
 ) -> None:
     results: Mapping[Estimand, Result]
+    worst: Mapping[Estimand, Bounds] = {}
     if not reading.is_judged:
         share = reading.judged / reading.rollouts
         reason = f"it has judged {100 * share:.0f} % of the windows' rollouts"
@@ -106,7 +108,10 @@ def _store(
             audited,
             estimate_all(reading.windows, slices=reading.slices, accepted=reading.accepted),
         )
-    worst = worst_case_bounds(reading.windows, slices=reading.slices, accepted=reading.accepted)
+        bounds = worst_case_bounds(
+            reading.windows, slices=reading.slices, accepted=reading.accepted
+        )
+        worst = bounds_asked(audited, bounds)
     unanswered = unanswered_share(reading.windows).share
     store_estimates(
         run,

@@ -43,7 +43,12 @@ def refresh_sensitivity(*, run: Run) -> list[Estimate]:
     if fit.reason:
         return []
     imputed_NI = impute(fit, seed=SEED)
-    results = [estimate_all(_with_answers(audited, row_I)) for row_I in imputed_NI]
+    # An item without a label of its own is answered by its class, or was settled by one person.
+    is_labelled_I = np.isin(np.arange(imputed_NI.shape[1]), answers.item_L)
+    results = [
+        estimate_all(_with_answers(audited, np.where(is_labelled_I, row_I, np.nan)))
+        for row_I in imputed_NI
+    ]
     rows = [
         _combined(run, estimand, [r[estimand] for r in results], digest) for estimand in ESTIMANDS
     ]
@@ -101,7 +106,7 @@ def _strata(audited: Sequence[AuditedWindow]) -> list[int]:
 
 
 def _with_answers(audited: Sequence[AuditedWindow], imputed_I: FloatArray) -> list[Window]:
-    """The windows with imputed answers in place of the decided ones."""
+    """The windows with imputed answers in place of the decided ones; NaN = as it is."""
     windows: list[Window] = []
     start = 0
     for part in audited:
@@ -115,7 +120,8 @@ def _with_answers(audited: Sequence[AuditedWindow], imputed_I: FloatArray) -> li
 
 
 def _imputed(items: Items, imputed_I: FloatArray) -> Items:
-    return replace(items, correct_I=np.where(items.is_answered, imputed_I, np.nan))
+    is_imputed_I = items.is_answered & ~np.isnan(imputed_I)
+    return replace(items, correct_I=np.where(is_imputed_I, imputed_I, items.correct_I))
 
 
 def _combined(

@@ -10,7 +10,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from review.calibration.changes import TableChanges, measured_changes, stored
-from review.calibration.errors import InvalidTableError, NoLabelsError
+from review.calibration.errors import InvalidTableError, NoLabelsError, OutdatedTableError
 from review.calibration.models import RewardRule, RewardTable
 from review.calibration.queries import (
     AuditedWindow,
@@ -109,9 +109,16 @@ def build_table(
 
 @transaction.atomic
 def publish_table(*, table: RewardTable, actor: object) -> RewardTable:
-    """From now on trainers get this table. Publishing twice changes nothing."""
-    table = RewardTable.objects.select_for_update().get(pk=table.pk)
+    """From now on trainers get this table. Publishing twice changes nothing.
+
+    Raises OutdatedTableError where a later version is published: trainers would go on with that.
+    """
+    run = lock_run(table.run)
+    table = RewardTable.objects.get(pk=table.pk)
     if not table.is_published:
+        later = RewardTable.objects.filter(run=run, version__gt=table.version)
+        if later.filter(published_at__isnull=False).exists():
+            raise OutdatedTableError
         table.published_at = timezone.now()
         table.published_by = str(actor)
         table.save(update_fields=["published_at", "published_by"])
