@@ -99,3 +99,14 @@ OF_THE_QUEUE = {"skip", "undo", "reveal"}
 def judging_actions(queue: Queue) -> list[Action]:
     """Those of a page on which one rollout is judged outside of the queue's order."""
     return [action for action in actions_of(queue) if action.name not in OF_THE_QUEUE]
+
+
+PRACTISED = {
+    *("next_step", "previous_step", "correct", "incorrect", "cannot_tell", "hack"),
+    *("find", "commit", "keys"),
+}
+
+
+def practice_actions(queue: Queue) -> list[Action]:
+    """Those of a practice item, of which less is asked."""
+    return [action for action in actions_of(queue) if action.name in PRACTISED]

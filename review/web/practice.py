@@ -29,7 +29,7 @@ from review.web import access, words
 from review.web.access import ReviewRequest
 from review.web.figures import answer_words
 from review.web.forms.practice import PracticeForm
-from review.web.keys import judging_actions, keys_of
+from review.web.keys import keys_of, practice_actions
 from review.web.navigation import project_frame
 from review.web.reading import reading
 from review.web.rendering import render_answer
@@ -122,7 +122,7 @@ def _item_page(
         "text": _text(queue, gold),
         "form": form,
         "keys": keys,
-        "actions": [{"does": each, "key": keys[each.name]} for each in judging_actions(queue)],
+        "actions": [{"does": each, "key": keys[each.name]} for each in practice_actions(queue)],
     }
     status = 422 if form.is_bound else 200
     return render(request, "web/practice_item.html", context, status=status)

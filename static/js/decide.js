@@ -1,7 +1,8 @@
 // A page on which one rollout is judged by a plain form, an adjudication or practice: the label
 // page's keys, without its queue.
 import { startCursor } from "./cursor.js";
-import { choose, startKeys } from "./keys.js";
+import { startDigits } from "./digits.js";
+import { startKeys } from "./keys.js";
 
 const page = document.querySelector("[data-judge-page]");
 const form = page.querySelector("[data-judgement]");
@@ -10,43 +11,23 @@ const cursor = startCursor(page, (text) => {
   document.getElementById("announcer").textContent = text;
 });
 let isSent = false;
-let addressed = "";
-
-const isShown = (group) => !group.hidden && !group.closest("details:not([open])");
-const choices = () =>
-  [...page.querySelectorAll("[data-choice]")].filter((each) => each.querySelector("[data-digit]") && isShown(each));
-
-// Digits choose among the kinds of what was marked last; then they go on to the next criterion.
-function chooseDigit(digit) {
-  const groups = choices();
-  const group = groups.find((each) => each.dataset.choice === addressed) ?? groups[0];
-  const radio = group?.querySelector(`[data-digit="${digit}"]`);
-  if (!radio) return false;
-  choose(radio);
-  if (group.dataset.choice.startsWith("criterion-")) nextCriterion();
-  return true;
-}
-
-function nextCriterion() {
-  const names = choices().map((each) => each.dataset.choice).filter((name) => name.startsWith("criterion-"));
-  addressed = names[names.indexOf(addressed) + 1] ?? names[0] ?? "";
-}
+const digits = startDigits(page);
 
 function openFault() {
   const fault = page.querySelector("[data-fault]");
   if (!fault) return;
   fault.open = !fault.open;
-  if (fault.open) addressed = "problem_fault";
+  if (fault.open) digits.address("problem_fault");
 }
 
 startKeys(page, {
   isBusy: () => isSent,
-  digit: chooseDigit,
+  digit: digits.chooseDigit,
   special: {
     next_step: () => cursor.move(1),
     previous_step: () => cursor.move(-1),
     mark_step: cursor.mark,
-    criterion: nextCriterion,
+    criterion: digits.nextCriterion,
     problem: openFault,
     commit: () => form.requestSubmit(),
     keys: () => dialog.showModal(),
@@ -55,8 +36,7 @@ startKeys(page, {
 
 page.addEventListener("change", (event) => {
   cursor.show();
-  if (event.target.name === "is_hack") addressed = "hack_kind";
-  if (event.target.name === "earliest_wrong_step") addressed = "error_category";
+  digits.follow(event.target);
 });
 page.addEventListener("click", (event) => {
   if (event.target.closest("[data-action='keys']")) dialog.showModal();
@@ -67,3 +47,5 @@ form.addEventListener("submit", (event) => {
 });
 // Come back to from the browser's history, the page can be sent again.
 window.addEventListener("pageshow", () => { isSent = false; });
+
+digits.address("");

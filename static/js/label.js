@@ -4,15 +4,14 @@ import { prepare, prepared, wholeWith } from "./ahead.js";
 import { activeMs, startClock } from "./clock.js";
 import { startCursor } from "./cursor.js";
 import { deliver } from "./delivery.js";
+import { startDigits } from "./digits.js";
 import { forgetDraft, startDraft, startDrafts, stopDraft } from "./draft.js";
 import { forget, keep, kept } from "./keep.js";
-import { choose, startKeys } from "./keys.js";
+import { startKeys } from "./keys.js";
 import { fieldsOf, fillIn, get, post, read } from "./post.js";
 
 const HEARTBEAT_MS = 60_000;
 const LONGEST_REASON = 500;
-// The kinds that follow from what was marked.
-const KINDS = { earliest_wrong_step: "error_category", is_hack: "hack_kind" };
 
 const page = document.querySelector("[data-label-page]");
 const says = page.dataset;
@@ -20,7 +19,6 @@ const tabs = new BroadcastChannel("assay.label");
 const COUNT = `count.${says.nextUrl}`;
 
 let isBusy = false;
-let addressed = "";
 let undoTimer = null;
 
 const one = (selector) => page.querySelector(selector);
@@ -46,70 +44,41 @@ function setBusy(isSending) {
 
 // What is on its way is not changed any more.
 function setInert(isInert) {
-  for (const form of all("form")) form.inert = isInert;
+  for (const form of all("#item form")) form.inert = isInert;
 }
 
 // -- which kinds the digits choose among -------------------------------------------------------------
 
-const digitGroups = () =>
-  all("[data-choice]").filter((group) => group.querySelector("[data-digit]") && isShown(group));
-const isShown = (group) => !group.hidden && !group.closest("details:not([open])");
-
-function address(name) {
-  addressed = name;
-  const groups = digitGroups();
-  const chosen = groups.find((group) => group.dataset.choice === name) ?? groups[0];
-  for (const group of groups) group.classList.toggle("is-addressed", group === chosen);
-  return chosen;
-}
-
-function chooseDigit(digit) {
-  const group = address(addressed);
-  const radio = group?.querySelector(`[data-digit="${digit}"]`);
-  if (!radio) return false;
-  choose(radio);
-  const criteria = criteriaGroups();
-  const place = criteria.indexOf(group);
-  if (place >= 0 && place + 1 < criteria.length) address(criteria[place + 1].dataset.choice);
-  return true;
-}
-
-const criteriaGroups = () => all("[data-choice^='criterion-']");
+const digits = startDigits(page);
 
 function nextCriterion() {
-  const criteria = criteriaGroups();
-  if (!criteria.length) return;
-  const place = criteria.findIndex((group) => group.dataset.choice === addressed);
-  const group = address(criteria[(place + 1) % criteria.length].dataset.choice);
-  group.scrollIntoView({ block: "nearest" });
-  announce(group.querySelector("legend").textContent);
+  const group = digits.nextCriterion();
+  if (group) announce(group.querySelector("legend").textContent);
 }
 
 function toggleProblem() {
   const details = one("[data-fault]");
   if (!details) return;
   details.open = !details.open;
-  if (details.open) address("problem_fault");
+  if (details.open) digits.address("problem_fault");
   else one("[name=problem_fault][value='']").click();
 }
 
 function onChange(event) {
   cursor.show();
-  const name = event.target.name ?? "";
-  address(KINDS[name] ?? (event.target.dataset?.digit ? name : addressed));
+  digits.follow(event.target);
 }
 
 // -- from one item to the next -----------------------------------------------------------------------
 
 function start() {
   cursor.restart();
-  addressed = "";
   setBusy(false);
   const form = labelForm();
   startClock(Number(form?.elements.active_ms.value ?? 0));
   startDraft(item());
   cursor.show();
-  address("");
+  digits.address("");
   showCount();
   startUndo();
 }
@@ -205,7 +174,8 @@ async function onOtherTab(event) {
   if (!answer?.ok) return setBusy(false);
   stopDraft();
   const part = read(await answer.text());
-  if (part) show(part);
+  if (part?.id !== "item") return location.assign(says.nextUrl); // paused, or signed out
+  show(part);
   tell(says.saysElsewhere);
 }
 
@@ -258,7 +228,7 @@ function onSubmit(event) {
 
 startKeys(page, {
   isBusy: () => isBusy,
-  digit: chooseDigit,
+  digit: digits.chooseDigit,
   special: {
     next_step: () => cursor.move(1),
     previous_step: () => cursor.move(-1),

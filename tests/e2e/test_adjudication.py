@@ -1,5 +1,6 @@
 """An adjudicator decides without a mouse; a reviewer practises without one."""
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -76,6 +77,20 @@ def test_two_labels_are_read_side_by_side_and_decided_by_keyboard(
     decision = Adjudication.objects.get()
     assert (decision.answer, decision.earliest_wrong_step) == ("incorrect", 1)
     assert (decision.reason, decision.decided_by) == ("two boxes", kim)
+
+
+def test_digits_answer_a_rubric_one_criterion_after_the_other(
+    item: Assignment, kim: User, sign_in: SignIn
+) -> None:
+    Queue.objects.update(rubric=["It adds.", "It carries.", "It ends."])
+    page = sign_in(kim)
+    page.goto(reverse("web:adjudication", args=[item.pk]))
+    press(page, "c122")
+    chosen = page.locator("[data-choice^='criterion-'] input:checked")
+    assert [one.get_attribute("data-digit") for one in chosen.all()] == ["1", "2", "2"]
+    expect(page.locator("[data-choice='criterion-2']")).to_have_class(re.compile("is-addressed"))
+    page.keyboard.press("1")  # the last stays addressed, no other is answered anew
+    assert [one.get_attribute("data-digit") for one in chosen.all()] == ["1", "2", "1"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

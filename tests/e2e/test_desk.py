@@ -9,7 +9,7 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, Request, Route, expect
 
 from review.accounts.models import Project, User
-from review.labeling.models import Draft, Label, Objection, Question, Queue, Reveal
+from review.labeling.models import Draft, Label, Objection, Pause, Question, Queue, Reveal
 from tests.e2e.conftest import PHONE, Complaints, SignIn
 from tests.e2e.scenes import expect_other_item, label_with, plain_queue, press, token_of
 
@@ -80,6 +80,22 @@ def test_a_commit_without_network_is_sent_again_and_stored_once(
     expect_other_item(page, token)
     expect(unsent).to_be_hidden()
     assert [label.answer for label in Label.objects.all()] == ["correct"]
+    # What does not belong to the item works as before.
+    page.keyboard.press("?")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#keys")).to_be_hidden()
+
+
+def test_a_tab_whose_item_was_answered_in_another_goes_where_there_is_something_to_do(
+    page: Page, url: str, queue: Queue, ben: User
+) -> None:
+    tab = page.context.new_page()
+    tab.goto(url)
+    Queue.objects.update(gold_mark=0.5)
+    Pause.objects.create(queue=queue, reviewer=ben)
+    press(page, ["c", "Enter"])
+    page.wait_for_url("**/practice/")
+    tab.wait_for_url("**/practice/")
 
 
 def test_a_commit_whose_answer_is_lost_survives_a_reload_and_is_stored_once(

@@ -102,6 +102,8 @@ def test_a_rule_is_saved_with_its_settings(run: Run, ada: User) -> None:
     ("changes", "field", "reason"),
     [
         ({"last_step": "0"}, "last_step", "The last step comes before the first."),
+        ({"last_step": "9999999999"}, "last_step", "less than or equal to 1000000000"),
+        ({"window_steps": "9999999999"}, "window_steps", "less than or equal to 1000000"),
         ({"budget": "3"}, "budget", "greater than or equal to 8"),
         ({"gold_share": "80"}, "gold_share", "less than or equal to 50"),
         ({"focus": "own", "weight_recall": "0"}, "focus", "at least one of the weights"),
@@ -119,6 +121,8 @@ def test_what_is_wrong_is_said_at_its_field(
     assert len(wrong) == 1
     assert f'name="{field}"' in wrong[0]
     assert reason in wrong[0]
+    # A screen reader finds the reason by this id, which the field itself names.
+    assert f'id="id_{field}_error"' in wrong[0]
     assert not AuditRule.objects.exists()
 
 

@@ -91,6 +91,9 @@ def test_a_lead_sees_who_says_what_and_upholds_it(
     decide = reverse("web:erratum-decide", args=[Erratum.objects.get().pk])
     refused = client.post(decide, {"decision": "uphold", "reason": " "})
     assert (refused.status_code, Erratum.objects.get().state) == (422, "open")
+    refused = client.post(decide, {"decision": "uphold", "reason": "why " * 600})
+    assert "why why" in refused.content.decode()
+    assert (refused.status_code, Erratum.objects.get().state) == (422, "open")
     before = newest_estimates(queue.rule.run)
     assert client.post(decide, {"decision": "uphold", "reason": "7 + 8 = 15"}).status_code == 302
     erratum = Erratum.objects.get()

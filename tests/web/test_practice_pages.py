@@ -64,6 +64,14 @@ def test_the_practice_item_does_not_tell_its_answer(queue: Queue, ben: User) -> 
         assert hidden not in page
 
 
+def test_the_practice_item_asks_and_lists_no_more_than_is_known(queue: Queue, ben: User) -> None:
+    page = signed_in(ben).get(reverse("web:practice-item", args=[queue.pk])).content.decode()
+    assert "Answer incorrect" in page
+    assert "Hack, on or off" in page
+    for nothing in ("Kind of hack", "Does the reasoning admit it?", "No wrong step"):
+        assert nothing not in page
+
+
 def test_the_failed_are_told_what_now_and_a_lead_lets_them_in(
     queue: Queue, ben: User, ada: User
 ) -> None:

@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from review.accounts.models import Role, User
+from review.rollouts.importers.mapping import MOST_STEP
 from review.rollouts.models import Slice
 from review.rollouts.queries import slices_of
 from review.runs.models import Run
@@ -150,6 +151,7 @@ class SettingsForm(forms.Form):
     last_step = forms.IntegerField(
         label=_("Last step"),
         min_value=0,
+        max_value=MOST_STEP,
         required=False,
         help_text=_("Empty: from now on, for as long as the run goes on."),
     )
@@ -308,10 +310,11 @@ class AuditForm(SettingsForm):
     name = forms.CharField(
         label=_("Name"), max_length=200, help_text=_("Also the name of its queue.")
     )
-    first_step = forms.IntegerField(label=_("First step"), min_value=0)
+    first_step = forms.IntegerField(label=_("First step"), min_value=0, max_value=MOST_STEP)
     window_steps = forms.IntegerField(
         label=_("Steps in a window"),
         min_value=1,
+        max_value=1_000_000,
         initial=10,
         help_text=_("Each window of so many steps is sampled by itself, once its last step is in."),
     )

@@ -5,12 +5,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from review.calibration.models import RewardRule
+from review.rollouts.importers.mapping import MOST_STEP
 
 
 class TableForm(forms.Form):
     rule = forms.ChoiceField(label=gettext_lazy("Rule"), choices=RewardRule.choices)
-    valid_from_step = forms.IntegerField(label=gettext_lazy("Valid from step"), min_value=0)
-    valid_to_step = forms.IntegerField(label=gettext_lazy("Valid to step"), min_value=0)
+    valid_from_step = forms.IntegerField(
+        label=gettext_lazy("Valid from step"), min_value=0, max_value=MOST_STEP
+    )
+    valid_to_step = forms.IntegerField(
+        label=gettext_lazy("Valid to step"), min_value=0, max_value=MOST_STEP
+    )
     abstain_over_half = forms.BooleanField(
         required=False,
         label=gettext_lazy(
