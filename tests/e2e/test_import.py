@@ -104,8 +104,11 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_a_phone(
     page.get_by_role("button", name="Import", exact=True).wait_for()
     refuse_faults(page)
     page.get_by_role("button", name="Import", exact=True).click()
-    page.get_by_role("button", name="Cancel").wait_for()
+    page.get_by_role("button", name="Cancel").focus()
     refuse_faults(page)
+    with page.expect_response("**/live/"):
+        pass
+    expect(page.get_by_role("button", name="Cancel")).to_be_focused()
     while not run_import(import_=Import.objects.get()):
         pass
     expect(page.get_by_role("region", name="The first refused rows")).to_be_visible()

@@ -1,5 +1,7 @@
 """The project's verifiers, and how one stands up to attack."""
 
+import re
+
 import pytest
 from django.http import HttpResponse
 from django.test import Client
@@ -62,6 +64,9 @@ def test_the_suite_is_run_and_shows_families_and_accepted_attacks(
     listed = result["accepted"] + result["rejected_controls"]
     assert page.count('<li class="panel">') == len({tried["attack"] for tried in listed})
     assert page.count("<dt>response</dt>") == len(listed)
+    # What is open stays open while the page keeps itself up to date: it is known by its id.
+    opened = re.findall(r'<details id="((?:attack|control)-[^" ]+)">', page)
+    assert len(opened) == len(set(opened)) == page.count('<li class="panel">')
     assert " %</span>" in page
     everything = text_of(lead.get(reverse("web:verifiers", args=[naive.project.slug])))
     assert f"<strong>{100 * result['overall']['rate']['point']:.1f} %</strong>" in everything
