@@ -7,6 +7,7 @@ layer). We do that ourselves: accelerate does it on GPUs alone, where no test of
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from torch.optim import Optimizer
 from trainer.policy import Policy
 
 _Item = TypeVar("_Item")
+_LET_GO_S = 0.2
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
@@ -134,6 +136,9 @@ class Ranks:
 
     def close(self) -> None:
         if self._accelerator is not None:
+            # A thread of gloo's lets go of the last word under the interpreter's lock. Who ended
+            # before would wait for that thread with the lock in hand, for ever.
+            time.sleep(_LET_GO_S)
             self._accelerator.end_training()
 
     def model_state(self, module: Module) -> dict[str, Any]:
