@@ -1,15 +1,16 @@
 """Answer classes after a label: settled, looked at twice, split."""
 
 import secrets
+from collections.abc import Collection
 
 from django.db import transaction
 
 from review.flows import audit, tasks
 from review.labeling.models import SettledClass
-from review.labeling.queries import UNDO_SECONDS
+from review.labeling.queries import UNDO_SECONDS, has_pending
 from review.labeling.services import classes
 from review.runs.models import Prompt
-from review.sampling.models import PickCause, RuleState, Window, WindowState
+from review.sampling.models import PickCause, RuleState, Wave, WaveState, Window, WindowState
 from review.sampling.queries import pickable
 
 
@@ -22,14 +23,35 @@ def settle_class(*, prompt: Prompt, answer_class: str) -> None:
     if classes.awaits_undo(prompt=prompt, answer_class=answer_class):
         tasks.settle_class_task.apply_async((prompt.pk, answer_class), countdown=UNDO_SECONDS)
         return
-    settled = classes.settle_class(prompt=prompt, answer_class=answer_class)
-    if settled is None:
-        return
-    _look_twice(settled)
-    if settled.assignments.exists():
-        # A wave may have got its last answer by it.
-        run_id = str(prompt.run_id)
-        transaction.on_commit(lambda: tasks.open_windows_task.delay(run_id), robust=True)
+    change = classes.settle_class(prompt=prompt, answer_class=answer_class)
+    _refresh_after_commit(str(prompt.run_id), change.waves)
+    if change.settled is not None:
+        _look_twice(change.settled)
+    _advance_after_commit(change.waves)
+
+
+def _refresh_after_commit(run_id: str, waves: Collection[int]) -> None:
+    """What a closed wave is estimated from came or went: no later label need tell of it.
+
+    Asked after the commit: a wave that closes later finds the items as they are now.
+    """
+
+    def refresh() -> None:
+        if Wave.objects.filter(pk__in=waves).exclude(state=WaveState.OPEN).exists():
+            tasks.refresh_soon(run_id)
+
+    transaction.on_commit(refresh, robust=True)
+
+
+def _advance_after_commit(waves: Collection[int]) -> None:
+    """An open wave may have got its last answer."""
+
+    def advance() -> None:
+        for wave in Wave.objects.filter(pk__in=waves, state=WaveState.OPEN):
+            if not has_pending(wave):
+                tasks.advance_window_task.delay(str(wave.window_id))
+
+    transaction.on_commit(advance, robust=True)
 
 
 def _look_twice(settled: SettledClass) -> None:

@@ -1,15 +1,18 @@
 """What is said of one answer counts for those that gave the same one."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.db.models import F
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from review.accounts.models import Project, Role, User
-from review.calibration.models import RewardRule
+from review.calibration.models import Estimate, RewardRule
 from review.calibration.queries import settled_answers
 from review.calibration.services.tables import build_table
+from review.celery import app
 from review.flows import audit, classes, ingest, labels
 from review.labeling.errors import QueueInUseError
 from review.labeling.models import Answer, Assignment, AssignmentState, Label, Queue, SettledClass
@@ -19,7 +22,7 @@ from review.labeling.services.leases import take_next
 from review.labeling.services.queues import change_queue, settings_of
 from review.rollouts.models import Rollout
 from review.runs.models import Prompt, Run
-from review.sampling.models import AuditRule, PickCause, Wave
+from review.sampling.models import AuditRule, PickCause, Wave, WindowState
 from review.sampling.queries import windows_for_run
 from tests import builders
 from tests.labeling import items
@@ -38,6 +41,14 @@ def run(project: Project) -> Run:
 def rule(run: Run, monkeypatch: pytest.MonkeyPatch) -> AuditRule:
     """A queue that asks for correctness alone, none of whose items is looked at twice."""
     return correctness_alone(run, monkeypatch, check_share=0.0)
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    """Tasks run where they are sent."""
+    app.conf.task_always_eager = True
+    yield
+    app.conf.task_always_eager = False
 
 
 def correctness_alone(
@@ -70,6 +81,20 @@ def take_of_class(queue: Queue, reviewer: User, name: str) -> Assignment:
             return item
         items.commit(item, reviewer, Answer.CANNOT_TELL)
     raise AssertionError(f"nothing of class {name} is left")
+
+
+def settle_the_rest(queue: Queue, reviewer: User) -> None:
+    """Label what the queue still holds, each class once."""
+    while item := take_next(queue=queue, reviewer=reviewer):
+        items.commit(item, reviewer, builders.rubric(item.rollout.messages[-1]["content"]).answer)
+        if item.rollout.answer_class is not None:
+            settle(item.rollout)
+
+
+def answered_of_closed_waves(rule: AuditRule) -> int | None:
+    """Labels in the newest estimate of the audit's window."""
+    newest = Estimate.objects.filter(window__rule=rule, estimand="accuracy").latest("pk")
+    return newest.labels
 
 
 def states(rule: AuditRule, name: str | None) -> set[str]:
@@ -175,6 +200,28 @@ def test_a_label_that_can_still_be_taken_back_splits_no_class(
     assert Rollout.objects.filter(run=run, answer_class="16").exists()
 
 
+def test_a_class_found_mixed_after_its_wave_closed_is_estimated_anew(
+    project: Project,
+    run: Run,
+    rule: AuditRule,
+    ben: User,
+    at_once: None,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    eve = builders.make_user(project, Role.REVIEWER, name="eve")
+    check = take_of_class(rule.queue, eve, "16")
+    settle_the_rest(rule.queue, ben)
+    items.commit(check, eve, Answer.CORRECT)
+    audit.open_windows(run=run)
+    assert rule.windows.get().state == WindowState.CLOSED
+    stood = answered_of_closed_waves(rule)
+    with django_capture_on_commit_callbacks(execute=True):
+        settle_for_good(check.rollout)
+    reopened = Assignment.objects.filter(queue__rule=rule, state=AssignmentState.OPEN).count()
+    assert reopened > 0
+    assert answered_of_closed_waves(rule) == stood - reopened
+
+
 def test_members_spelled_alike_and_labelled_differently_are_in_no_class(
     run: Run, rule: AuditRule, ben: User
 ) -> None:
@@ -253,10 +300,7 @@ def test_another_normaliser_withdraws_what_classes_had_settled(
 
 
 def test_a_wave_ends_with_its_settled_items(rule: AuditRule, ben: User) -> None:
-    while item := take_next(queue=rule.queue, reviewer=ben):
-        items.commit(item, ben, builders.rubric(item.rollout.messages[-1]["content"]).answer)
-        if item.rollout.answer_class is not None:
-            settle(item.rollout)
+    settle_the_rest(rule.queue, ben)
     wave = Wave.objects.get(window__rule=rule)
     assert not has_pending(wave)
     # One label for each of the two answers; hedges have no class.

@@ -6,6 +6,7 @@ labelled differently show that the normaliser merged what differs: the class is 
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -50,33 +51,35 @@ class MemberAnswer:
     label_ids: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The class, if it was settled now; the waves of the items that got or lost their answer."""
+
+    settled: SettledClass | None = None
+    waves: frozenset[int] = frozenset()
+
+
 @transaction.atomic
-def settle_class(*, prompt: Prompt, answer_class: str) -> SettledClass | None:
-    """Bring a class into line with the labels of its members; the class if that settled it now.
+def settle_class(*, prompt: Prompt, answer_class: str) -> Change:
+    """Bring a class into line with the labels of its members; what that changed.
 
     Safe to run at any time and twice. Holds the prompt's row: its classes change one by one.
     """
     prompt = Prompt.objects.select_for_update(no_key=True).select_related("run").get(pk=prompt.pk)
     rows = SettledClass.objects.filter(prompt=prompt, answer_class=answer_class)
     if rows.filter(mixed_at__isnull=False).exists():
-        return None
+        return Change()
     members = answers_of_members(prompt, answer_class)
     settled = rows.filter(withdrawn_at=None).first()
     if len({member.answer for member in members}) > 1:
-        _mark_mixed(settled or _settle(prompt, answer_class, members[0]), members)
-        for part in split_class(prompt=prompt, answer_class=answer_class):
-            settle_class(prompt=prompt, answer_class=part)
-        return None
+        return Change(waves=_split(settled or _settle(prompt, answer_class, members[0]), members))
     if settled and any(_is_said_by(settled, member) for member in members):
-        _answer_open_items(settled)
-        return None
-    if settled:
-        _withdraw(settled)
+        return Change(waves=_answer_open_items(settled))
+    reopened = _withdraw(settled) if settled else frozenset()
     if not members:
-        return None
+        return Change(waves=reopened)
     settled = _settle(prompt, answer_class, members[0])
-    _answer_open_items(settled)
-    return settled
+    return Change(settled, reopened | _answer_open_items(settled))
 
 
 def settle_wave(*, wave: Wave) -> None:
@@ -141,27 +144,44 @@ def _settle(prompt: Prompt, answer_class: str, member: MemberAnswer) -> SettledC
     )
 
 
-def _withdraw(settled: SettledClass) -> None:
+def _withdraw(settled: SettledClass) -> frozenset[int]:
     settled.withdrawn_at = timezone.now()
     settled.save(update_fields=["withdrawn_at"])
-    _reopen(settled)
+    return _reopen(settled)
 
 
-def _mark_mixed(settled: SettledClass, members: list[MemberAnswer]) -> None:
+def _split(settled: SettledClass, members: list[MemberAnswer]) -> frozenset[int]:
+    """Its members are labelled differently: each of its parts is settled by its own labels."""
+    waves = _mark_mixed(settled, members)
+    for part in split_class(prompt=settled.prompt, answer_class=settled.answer_class):
+        waves |= settle_class(prompt=settled.prompt, answer_class=part).waves
+    return waves
+
+
+def _mark_mixed(settled: SettledClass, members: list[MemberAnswer]) -> frozenset[int]:
     against = next(member for member in members if member.answer != settled.answer)
     settled.mixed_by_id, settled.mixed_at = against.label_ids[-1], timezone.now()
     settled.save(update_fields=["mixed_by", "mixed_at"])
-    _reopen(settled)
+    return _reopen(settled)
 
 
-def _reopen(settled: SettledClass) -> None:
-    """Nothing answers these items any more: a person must, where they are still wanted."""
+def _reopen(settled: SettledClass) -> frozenset[int]:
+    """Nothing answers these items any more: a person must, where they are still wanted.
+
+    The waves that they are of.
+    """
     rows = settled.assignments.select_related("rollout", "wave")
+    items = list(rows.select_for_update(of=("self",)).order_by("pk"))
     by_state: dict[AssignmentState, list[UUID]] = defaultdict(list)
-    for item in rows.select_for_update(of=("self",)).order_by("pk"):
+    for item in items:
         by_state[_state_unsettled(item)].append(item.pk)
     for state, pks in by_state.items():
         Assignment.objects.filter(pk__in=pks).update(state=state, settled_by=None)
+    return _waves_of(items)
+
+
+def _waves_of(items: Iterable[Assignment]) -> frozenset[int]:
+    return frozenset(item.wave_id for item in items if item.wave_id is not None)
 
 
 def _state_unsettled(item: Assignment) -> AssignmentState:
@@ -172,16 +192,17 @@ def _state_unsettled(item: Assignment) -> AssignmentState:
     return AssignmentState.OPEN
 
 
-def _answer_open_items(settled: SettledClass) -> None:
+def _answer_open_items(settled: SettledClass) -> frozenset[int]:
     """Settle the first reviews of the class's members, where correctness alone is asked.
 
-    What somebody holds or is being served is left to them.
+    What somebody holds or is being served is left to them. The waves of the items settled.
     """
-    items = _open_items(settled).select_for_update(of=("self",), skip_locked=True)
-    pks = [
-        item.pk for item in items if item.draw and not is_chosen(item.draw, "class", CHECK_SHARE)
-    ]
-    Assignment.objects.filter(pk__in=pks).update(state=AssignmentState.SETTLED, settled_by=settled)
+    rows = _open_items(settled).select_for_update(of=("self",), skip_locked=True)
+    items = [item for item in rows if item.draw and not is_chosen(item.draw, "class", CHECK_SHARE)]
+    Assignment.objects.filter(pk__in=[item.pk for item in items]).update(
+        state=AssignmentState.SETTLED, settled_by=settled
+    )
+    return _waves_of(items)
 
 
 def _open_items(settled: SettledClass) -> QuerySet[Assignment]:
