@@ -9,9 +9,12 @@ from review.flows import audit, tasks
 from review.labeling.models import SettledClass
 from review.labeling.queries import UNDO_SECONDS, has_pending
 from review.labeling.services import classes
-from review.runs.models import Prompt
+from review.runs.models import Prompt, Run
 from review.sampling.models import PickCause, RuleState, Wave, WaveState, Window, WindowState
 from review.sampling.queries import pickable
+
+# A task looks at so many labelled rollouts, and once at the labels of each one's class.
+CHUNK = 500
 
 
 def settle_class(*, prompt: Prompt, answer_class: str) -> None:
@@ -28,6 +31,20 @@ def settle_class(*, prompt: Prompt, answer_class: str) -> None:
     if change.settled is not None:
         _look_twice(change.settled)
     _advance_after_commit(change.waves)
+
+
+def settle_run(*, run: Run, after: int = 0) -> int | None:
+    """The run's classes are new: what labels say of their members counts for them.
+
+    A chunk of the labelled rollouts, by id behind the given one: the last one's id, or None when
+    none is left. All chunks together grow with the run's labels, not with its rollouts.
+    """
+    members = classes.labelled_members(run, after=after, most=CHUNK)
+    prompts = run.prompts.in_bulk({prompt_id for _, prompt_id, _ in members})
+    named = dict.fromkeys((prompt_id, name) for _, prompt_id, name in members)
+    for prompt_id, name in named:
+        settle_class(prompt=prompts[prompt_id], answer_class=name)
+    return members[-1][0] if len(members) == CHUNK else None
 
 
 def _refresh_after_commit(run_id: str, waves: Collection[int]) -> None:

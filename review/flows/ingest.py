@@ -163,14 +163,23 @@ def change_run(
 ) -> Run:
     """What a trainer says of its run: all of it, or nothing if one thing is refused."""
     if normaliser is not None and normaliser != run.normaliser:
-        withdraw_classes(run=run)
-        run = change_normaliser(run=run, normaliser=normaliser, actor=actor)
+        run = class_anew(run=run, normaliser=normaliser, actor=actor)
     if segmenter is not None:
         run = recut_steps(run=run, segmenter=segmenter, actor=actor)
     if completed_step is not None:
         run = finish_step(run=run, step=completed_step)
     if status is not None:
         run = finish_run(run=run, status=status, actor=actor)
+    return run
+
+
+@transaction.atomic
+def class_anew(*, run: Run, normaliser: str, actor: object) -> Run:
+    """Class the run's answers by another normaliser; what labels say counts for the new classes."""
+    withdraw_classes(run=run)
+    run = change_normaliser(run=run, normaliser=normaliser, actor=actor)
+    # Robust: the labels stand, and each new one settles its class.
+    transaction.on_commit(lambda: tasks.settle_run_soon(str(run.pk)), robust=True)
     return run
 
 

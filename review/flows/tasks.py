@@ -33,6 +33,25 @@ def settle_class_task(prompt_id: int, answer_class: str) -> None:
     classes.settle_class(prompt=Prompt.objects.get(pk=prompt_id), answer_class=answer_class)
 
 
+def settle_run_soon(run_id: str) -> None:
+    """Settle all of the run's classes anew; its estimates wait for that.
+
+    Should the message be lost, the sweep finds the refresh overdue.
+    """
+    request_refresh(run_id=run_id)
+    settle_run_task.delay(run_id)
+
+
+@app.task(autoretry_for=(OperationalError,), retry_backoff=True, max_retries=5)
+def settle_run_task(run_id: str, after: int = 0) -> None:
+    """Settle a chunk of the run's classes, and leave the rest of them to another task."""
+    last = classes.settle_run(run=Run.objects.get(pk=run_id), after=after)
+    if last is None:
+        refresh_run_task.delay(run_id)
+    else:
+        settle_run_task.delay(run_id, last)
+
+
 # Changes within so many seconds share one refresh.
 REFRESH_AFTER_S = 2
 

@@ -13,7 +13,7 @@ from review.calibration.models import Estimate, RewardRule
 from review.calibration.queries import settled_answers
 from review.calibration.services.tables import build_table
 from review.celery import app
-from review.flows import audit, classes, ingest, labels
+from review.flows import audit, classes, ingest, labels, tasks
 from review.labeling.errors import QueueInUseError
 from review.labeling.models import Answer, Assignment, AssignmentState, Label, Queue, SettledClass
 from review.labeling.queries import UNDO_SECONDS, final_answers, has_pending, progress_of
@@ -297,6 +297,49 @@ def test_another_normaliser_withdraws_what_classes_had_settled(
     settle(item.rollout)
     ingest.change_run(run=run, completed_step=None, status=None, normaliser="squad-1", actor="ada")
     assert not Assignment.objects.filter(state=AssignmentState.SETTLED).exists()
+
+
+def test_labels_settle_the_classes_of_another_normaliser(
+    run: Run,
+    rule: AuditRule,
+    ben: User,
+    at_once: None,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """By it 15.0 is 150: what nobody labelled of the one class is open, of the other settled."""
+    item = take_of_class(rule.queue, ben, "15")
+    spelling = item.rollout.messages[-1]["content"]
+    items.commit(item, ben)
+    settle(item.rollout)
+    settle_the_rest(rule.queue, ben)
+    audit.open_windows(run=run)
+    stood = answered_of_closed_waves(rule)
+    with django_capture_on_commit_callbacks(execute=True):
+        ingest.change_run(
+            run=run, completed_step=None, status=None, normaliser="squad-1", actor="ada"
+        )
+    item.rollout.refresh_from_db()
+    mine, other = ("15", "150") if r"{15}" in spelling else ("150", "15")
+    assert item.rollout.answer_class == mine
+    assert states(rule, mine) <= {AssignmentState.DONE, AssignmentState.SETTLED}
+    assert states(rule, other) == {AssignmentState.OPEN}
+    reopened = Assignment.objects.filter(queue__rule=rule, state=AssignmentState.OPEN).count()
+    assert answered_of_closed_waves(rule) == stood - reopened
+
+
+def test_a_new_classing_is_settled_a_chunk_at_a_time(
+    run: Run, rule: AuditRule, ben: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle_the_rest(rule.queue, ben)
+    ingest.change_run(run=run, completed_step=None, status=None, normaliser="squad-1", actor="ada")
+    sent: list[tuple[object, ...]] = []
+    monkeypatch.setattr(tasks.settle_run_task, "delay", lambda *asked: sent.append(asked))
+    monkeypatch.setattr(classes, "CHUNK", 1)
+    tasks.settle_run_task(str(run.pk))
+    ((run_id, last),) = sent
+    assert run_id == str(run.pk)
+    assert last in Label.objects.values_list("assignment__rollout", flat=True)
+    assert SettledClass.objects.filter(withdrawn_at=None).count() == 1
 
 
 def test_a_wave_ends_with_its_settled_items(rule: AuditRule, ben: User) -> None:

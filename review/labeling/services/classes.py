@@ -120,6 +120,21 @@ def answers_of_members(prompt: Prompt, answer_class: str) -> list[MemberAnswer]:
     return sorted(found, key=lambda member: member.label_ids)
 
 
+MEMBER = ("rollout", "rollout__group__prompt", "rollout__answer_class")
+
+
+def labelled_members(run: Run, *, after: int, most: int) -> list[tuple[int, int, str]]:
+    """Of the run's labelled rollouts that are in a class the next ones: id, prompt and class."""
+    labelled = Assignment.objects.filter(
+        queue__rule__run=run,
+        state=AssignmentState.DONE,
+        rollout__gt=after,
+        rollout__answer_class__isnull=False,
+    ).exclude(cause=Cause.GOLD)
+    rows = labelled.order_by("rollout").distinct().values_list(*MEMBER)
+    return list(rows[:most])
+
+
 def awaits_undo(*, prompt: Prompt, answer_class: str) -> bool:
     """Whether members are labelled differently, and one of these labels can still be taken back."""
     members = answers_of_members(prompt, answer_class)
