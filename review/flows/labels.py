@@ -20,6 +20,7 @@ from review.labeling.models import (
 from review.labeling.queries import has_pending
 from review.labeling.services import adjudications
 from review.labeling.services import labels as services
+from review.labeling.services.classes import class_told_by
 from review.labeling.services.judgements import NewLabel
 from review.rollouts.models import Rollout
 from review.runs.models import Fault
@@ -127,7 +128,7 @@ def _advance_when_answered(assignment: Assignment) -> None:
 
 def _settle_class_after_commit(rollout: Rollout) -> None:
     """What was said of it counts, or does so no more, for all who gave the same answer."""
-    prompt_id, name = rollout.group.prompt_id, rollout.answer_class
+    prompt_id, name = rollout.group.prompt_id, class_told_by(rollout)
     if name is not None:
         transaction.on_commit(lambda: tasks.settle_class_task.delay(prompt_id, name), robust=True)
 

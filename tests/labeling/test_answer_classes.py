@@ -15,7 +15,15 @@ from review.calibration.services.tables import build_table
 from review.celery import app
 from review.flows import audit, classes, ingest, labels, tasks
 from review.labeling.errors import QueueInUseError
-from review.labeling.models import Answer, Assignment, AssignmentState, Label, Queue, SettledClass
+from review.labeling.models import (
+    Answer,
+    Assignment,
+    AssignmentState,
+    Label,
+    Queue,
+    SettledClass,
+    SkipReason,
+)
 from review.labeling.queries import UNDO_SECONDS, final_answers, has_pending, progress_of
 from review.labeling.services.judgements import NewLabel
 from review.labeling.services.leases import take_next
@@ -271,6 +279,68 @@ def test_what_has_no_text_any_more_is_not_opened_again(
     settle(item.rollout)
     reopened = Assignment.objects.filter(rollout__in=gone, slot=1)
     assert {each.state for each in reopened} == {AssignmentState.SKIPPED}
+
+
+@pytest.fixture
+def purged(run: Run, rule: AuditRule, ben: User) -> Assignment:
+    """The item whose label settled class 15, when its text is gone."""
+    item = take_of_class(rule.queue, ben, "15")
+    eve = builders.make_user(run.project, Role.REVIEWER, name="eve")
+    take_of_class(rule.queue, eve, "15")
+    items.commit(item, ben)
+    settle(item.rollout)
+    audit.purge_rollouts(run=run, uids=[item.rollout.uid], actor="ada")
+    return item
+
+
+def held_by_eve(queue: Queue) -> Assignment:
+    return Assignment.objects.get(
+        queue=queue, state=AssignmentState.LEASED, reviewer__username="eve"
+    )
+
+
+def test_a_class_stays_settled_when_the_labelled_text_is_purged(
+    rule: AuditRule, purged: Assignment
+) -> None:
+    held = held_by_eve(rule.queue)
+    assert held.reviewer is not None
+    assert held.lease_token is not None
+    settled = Assignment.objects.filter(state=AssignmentState.SETTLED).count()
+    labels.skip_item(
+        assignment=held,
+        reviewer=held.reviewer,
+        token=held.lease_token,
+        reason=SkipReason.OTHER,
+        note="hard to read",
+    )
+    settle(held.rollout)
+    assert Assignment.objects.filter(state=AssignmentState.SETTLED).count() >= settled > 0
+
+
+def test_a_member_labelled_otherwise_than_a_purged_one_splits_the_class(
+    rule: AuditRule, purged: Assignment
+) -> None:
+    held = held_by_eve(rule.queue)
+    assert held.reviewer is not None
+    items.commit(held, held.reviewer, Answer.INCORRECT)
+    settle_for_good(held.rollout)
+    mixed = SettledClass.objects.get(answer_class="15")
+    assert mixed.label.assignment_id == purged.pk
+    assert mixed.mixed_by is not None
+    assert mixed.mixed_by.assignment_id == held.pk
+
+
+def test_a_label_of_a_purged_text_taken_back_opens_what_it_settled(
+    rule: AuditRule,
+    ben: User,
+    purged: Assignment,
+    at_once: None,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        labels.retract_label(queue=rule.queue, reviewer=ben)
+    assert not Assignment.objects.filter(state=AssignmentState.SETTLED).exists()
+    assert SettledClass.objects.get().withdrawn_at is not None
 
 
 def test_a_queue_that_a_class_has_answered_asks_nothing_else(

@@ -12,7 +12,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from review.labeling.models import (
@@ -84,24 +84,22 @@ def settle_class(*, prompt: Prompt, answer_class: str) -> Change:
 
 def settle_wave(*, wave: Wave) -> None:
     """Answer what of a wave just queued is settled already, where correctness alone is asked."""
-    standing = SettledClass.objects.filter(withdrawn_at=None, mixed_at=None)
-    drawn = standing.filter(
+    drawn = _standing(
         prompt__groups__rollouts__draws__wave=wave,
         prompt__groups__rollouts__answer_class=F("answer_class"),
     )
     pks = list(drawn.distinct().values_list("pk", flat=True))
     # Held until the wave stands, so that whoever withdraws one sees what it answers. One that is
     # being withdrawn settles nothing.
-    held = standing.filter(pk__in=pks).select_for_update(no_key=True, skip_locked=True)
+    held = _standing(pk__in=pks).select_for_update(no_key=True, skip_locked=True)
     for settled in held.order_by("pk"):
         _answer_open_items(settled)
 
 
 def answers_of_members(prompt: Prompt, answer_class: str) -> list[MemberAnswer]:
     """The decided answers about the class's members, in all queues, the oldest label first."""
-    members = Rollout.objects.filter(group__prompt=prompt, answer_class=answer_class)
     rows = (
-        Label.objects.filter(assignment__rollout__in=members, **FINAL)
+        Label.objects.filter(assignment__rollout__in=_members(prompt, answer_class), **FINAL)
         .exclude(assignment__cause=Cause.GOLD)
         .order_by(*SLOT_ORDER)
         .values_list("assignment__queue", "assignment__rollout", *SLOT_LABEL)
@@ -110,7 +108,9 @@ def answers_of_members(prompt: Prompt, answer_class: str) -> list[MemberAnswer]:
     for queue_id, rollout_id, *label in rows:
         labels[queue_id, rollout_id].append(SlotLabel(*label))
     said = {key: resolve(given).answer for key, given in labels.items()}
-    decisions = Adjudication.objects.filter(rollout__in=members).order_by("pk")
+    # Of the same members: one that leaves the class meanwhile keeps its decision here.
+    labelled = {rollout_id for _, rollout_id in labels}
+    decisions = Adjudication.objects.filter(rollout__in=labelled).order_by("pk")
     said |= {(row.queue_id, row.rollout_id): row.answer for row in decisions}
     found = [
         MemberAnswer(key[1], said[key], tuple(sorted(label.id for label in given)))
@@ -118,6 +118,32 @@ def answers_of_members(prompt: Prompt, answer_class: str) -> list[MemberAnswer]:
         if said[key] != Answer.CANNOT_TELL
     ]
     return sorted(found, key=lambda member: member.label_ids)
+
+
+def _members(prompt: Prompt, answer_class: str) -> QuerySet[Rollout]:
+    """Who gave the answer; also whose label has settled it, when the text is gone since.
+
+    A purge that comes between the two queries takes nobody out: the second one looks for it.
+    """
+    settled = _standing(answer_class=answer_class, prompt=prompt)
+    settled_by = list(settled.values_list("label__assignment__rollout", flat=True))
+    gave_it = Q(answer_class=answer_class) | Q(pk__in=settled_by, purged_at__isnull=False)
+    return Rollout.objects.filter(gave_it, group__prompt=prompt)
+
+
+def class_told_by(rollout: Rollout) -> str | None:
+    """The class that what is said of the rollout counts for.
+
+    Its own; of a purged one, which is in none, the class that a label of it has settled.
+    """
+    if rollout.purged_at is None:
+        return rollout.answer_class
+    settled = _standing(label__assignment__rollout=rollout)
+    return settled.values_list("answer_class", flat=True).first()
+
+
+def _standing(**asked: object) -> QuerySet[SettledClass]:
+    return SettledClass.objects.filter(withdrawn_at=None, mixed_at=None, **asked)
 
 
 MEMBER = ("rollout", "rollout__group__prompt", "rollout__answer_class")
@@ -240,5 +266,5 @@ def withdraw_classes(*, run: Run) -> None:
     Holds all prompts of the run: until they are classed nobody settles a class of before.
     """
     list(run.prompts.select_for_update(no_key=True).order_by("pk").values_list("pk"))
-    for settled in SettledClass.objects.filter(run=run, withdrawn_at=None, mixed_at=None):
+    for settled in _standing(run=run):
         _withdraw(settled)
