@@ -17,7 +17,6 @@ from uuid import UUID
 
 import msgspec
 from django.db import DataError, InterfaceError, OperationalError, transaction
-from django.db.models import Max
 
 from review.accounts.models import Project
 from review.core.errors import ReviewError
@@ -33,7 +32,7 @@ from review.rollouts.models import Import, ImportFormat, ImportState
 from review.rollouts.queries import stored_uids
 from review.runs.errors import RunEndedError
 from review.runs.models import Run, RunStatus
-from review.runs.services import NewPrompt, NewRun, store_prompts
+from review.runs.services import NewPrompt, NewRun, lock_run, store_prompts
 from review.verifiers.services import NewVerifier, register_verifiers
 
 log = logging.getLogger(__name__)
@@ -57,6 +56,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     # Whether the run is over when the file is.
     is_finishing: bool = True
+    # Of the rows that are stored so far: what is complete when the import is done.
+    last_step: int | None = None
 
 
 def plan_of(import_: Import) -> Plan:
@@ -164,28 +165,44 @@ def run_import(*, import_: Import, seconds: float = TASK_SECONDS) -> bool:
     return True
 
 
-@transaction.atomic
 def _finish(import_: Import) -> None:
     """All rows are in: so are all steps that they are of."""
-    import_ = imports.lock_import(import_, ImportState.RUNNING)
-    run = _run_of(import_)
-    last = run.step_summaries.aggregate(last=Max("step"))["last"]
-    if last is not None:
-        ingest.finish_step(run=run, step=last)
-    if plan_of(import_).is_finishing and run.is_running:
-        ingest.finish_run(run=run, status=RunStatus.FINISHED, actor=import_.created_by)
-    imports.end_import(import_=import_, state=ImportState.DONE, actor=import_.created_by)
+    _end(import_, ImportState.DONE, actor=import_.created_by)
 
 
 def _fail(import_: Import, problem: str) -> None:
-    imports.end_import(
-        import_=import_, state=ImportState.FAILED, problem=problem, actor=import_.created_by
-    )
+    _end(import_, ImportState.FAILED, problem=problem, actor=import_.created_by)
 
 
 def cancel_import(*, import_: Import, actor: object) -> Import:
-    """Stop: what is stored stays in the run, which goes on."""
-    return imports.end_import(import_=import_, state=ImportState.CANCELLED, actor=actor)
+    """Stop: what is stored stays in the run, which goes on unless another import ended it."""
+    return _end(import_, ImportState.CANCELLED, actor=actor)
+
+
+@transaction.atomic
+def _end(import_: Import, state: ImportState, *, problem: str = "", actor: object) -> Import:
+    import_ = imports.end_import(import_=import_, state=state, problem=problem, actor=actor)
+    if import_.run is not None:
+        _complete(import_.run)
+    return import_
+
+
+def _complete(run: Run) -> None:
+    """Close what the run's done imports have brought, unless one is still filling its steps.
+
+    Of imports that end at once each waits for the run: exactly one finds no other going on.
+    """
+    run = lock_run(run)
+    if run.imports.filter(state=ImportState.RUNNING).exists():
+        return
+    rows = run.imports.filter(state=ImportState.DONE).order_by("finished_at")
+    done = [(plan_of(row), row) for row in rows]
+    steps = [plan.last_step for plan, _ in done if plan.last_step is not None]
+    if steps:
+        ingest.finish_step(run=run, step=max(steps))
+    asked = [row.created_by for plan, row in done if plan.is_finishing]
+    if asked and run.is_running:
+        ingest.finish_run(run=run, status=RunStatus.FINISHED, actor=asked[-1])
 
 
 def chunks_of(import_: Import) -> Iterator[Chunk]:
@@ -229,16 +246,24 @@ def store_chunk(
     import_ = imports.lock_import(import_, ImportState.RUNNING)
     if import_.rows_read != chunk.start.rows:
         return False
-    stored, refused = _store_groups(naming, groups)
+    stored, kept, refused = _store_groups(naming, groups)
     judged, unknown = _judge_again(naming, chunk.again)
     imports.advance(
         import_=import_,
+        mapping=msgspec.to_builtins(_with_steps(plan_of(import_), kept)),
         to=chunk.to,
         stored=stored + judged,
         refused=[*chunk.refused, *refused, *unknown],
         bytes_read=import_.bytes * chunk.to.after // max(chunk.size, 1),
     )
     return True
+
+
+def _with_steps(plan: Plan, kept: Sequence[Group]) -> Plan:
+    steps = {group.rows[0].step for group in kept}
+    if plan.last_step is not None:
+        steps.add(plan.last_step)
+    return msgspec.structs.replace(plan, last_step=max(steps, default=None))
 
 
 def _run_of(import_: Import) -> Run:
@@ -338,23 +363,30 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _store_groups(naming: Naming, groups: Sequence[Group]) -> tuple[int, list[Refused]]:
-    """Store the groups; if one of them is refused, each by itself."""
+def _store_groups(
+    naming: Naming, groups: Sequence[Group]
+) -> tuple[int, list[Group], list[Refused]]:
+    """Store the groups; if one of them is refused, each by itself.
+
+    How many rollouts are new; the groups that are in the run now; the rows that are not.
+    """
     if not groups:
-        return 0, []
+        return 0, [], []
     try:
-        return _store_whole(naming, groups), []
+        return _store_whole(naming, groups), list(groups), []
     except RunEndedError:
         raise
     except (ReviewError, DataError):
-        stored, refused = 0, []
+        stored, kept, refused = 0, [], []
     for group in groups:
         try:
             stored += _store_whole(naming, [group])
         except (ReviewError, DataError) as error:
             reason = _reason(error)
             refused += [Refused(row.line, row.after, reason) for row in group.rows]
-    return stored, refused
+        else:
+            kept.append(group)
+    return stored, kept, refused
 
 
 def _store_whole(naming: Naming, groups: Sequence[Group]) -> int:

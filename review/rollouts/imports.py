@@ -109,7 +109,13 @@ def lock_import(import_: Import, state: ImportState) -> Import:
 
 
 def advance(
-    *, import_: Import, to: Position, stored: int, refused: Sequence[Refused], bytes_read: int
+    *,
+    import_: Import,
+    mapping: dict[str, Any],
+    to: Position,
+    stored: int,
+    refused: Sequence[Refused],
+    bytes_read: int,
 ) -> None:
     """Note how far it is, with what was refused on the way, in the caller's transaction.
 
@@ -122,12 +128,15 @@ def advance(
         ],
         ignore_conflicts=True,
     )
+    import_.mapping = mapping
     import_.rows_read, import_.bytes_read = to.rows, bytes_read
     import_.rows_stored += stored
     import_.rows_refused += len(refused)
     import_.advanced_at = timezone.now()
     import_.save(
-        update_fields=["rows_read", "bytes_read", "rows_stored", "rows_refused", "advanced_at"]
+        update_fields=[
+            *("mapping", "rows_read", "bytes_read", "rows_stored", "rows_refused", "advanced_at")
+        ]
     )
 
 

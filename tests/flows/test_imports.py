@@ -2,20 +2,25 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from review.accounts.models import Project
 from review.flows import imports as flow
-from review.flows import tasks
+from review.flows import ingest, tasks
 from review.flows.imports import accept_upload, cancel_import, run_import, start_import
 from review.rollouts import imports
 from review.rollouts.errors import ImportStateError
@@ -23,7 +28,9 @@ from review.rollouts.importers import chunks
 from review.rollouts.importers.mapping import ColumnMapping
 from review.rollouts.models import Group, Import, ImportState, Rollout
 from review.runs.models import Prompt, Run, RunStatus
+from review.runs.services import lock_run
 from review.verifiers.models import Verdict, VerdictCount
+from tests import builders
 from tests.rollouts import files
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +86,13 @@ def finished(import_: Import) -> Import:
     assert run_import(import_=import_)
     import_.refresh_from_db()
     return import_
+
+
+def two_at_once(bring: Bring, *, is_first_finishing: bool = False) -> tuple[Import, Import, Run]:
+    """The files of steps 1 and 2, both on their way into one run."""
+    first = bring(files.plain_rows(step=1), is_finishing=is_first_finishing)
+    assert first.run is not None
+    return first, bring(files.plain_rows(step=2), run=first.run, is_finishing=False), first.run
 
 
 def test_rows_become_prompts_groups_rollouts_and_verdicts(bring: Bring) -> None:
@@ -145,6 +159,134 @@ def test_rows_of_a_closed_step_are_refused_one_by_one(bring: Bring) -> None:
     assert (done.state, done.rows_stored, done.rows_refused) == ("done", 4, 4)
     assert [row.line for row in done.refused.order_by("line")] == [1, 2, 3, 4]
     assert "complete up to 2" in done.refused.first().reason  # type: ignore[union-attr]
+
+
+def test_an_import_closes_only_steps_that_it_brought(bring: Bring) -> None:
+    first = bring(files.plain_rows(step=1), is_finishing=False)
+    assert first.run is not None
+    builders.make_prompt(first.run)
+    verifier = first.run.run_verifiers.get().verifier
+    verdict = msgspec.structs.replace(
+        builders.make_verdict(r"so \boxed{15}"), verifier=verifier.name, version=verifier.version
+    )
+    sent = builders.make_rollout(step=2, verdicts=[verdict])
+    ingest.store_batch(run=first.run, batch=[sent])
+    finished(first)
+    first.run.refresh_from_db()
+    assert first.run.completed_step == 1
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_an_import_that_ends_closes_no_step_that_another_is_filling(bring: Bring) -> None:
+    first, second, run = two_at_once(bring)
+    assert not run_import(import_=second, seconds=0)
+    assert finished(first).state == ImportState.DONE
+    run.refresh_from_db()
+    assert run.completed_step == -1
+    done = finished(second)
+    assert (done.state, done.rows_stored, done.rows_refused) == ("done", 8, 0)
+    run.refresh_from_db()
+    assert (run.status, run.completed_step) == (RunStatus.RUNNING, 2)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_the_last_of_several_imports_closes_what_all_have_brought(bring: Bring) -> None:
+    first, second, run = two_at_once(bring)
+    finished(second)
+    finished(first)
+    run.refresh_from_db()
+    assert run.completed_step == 2
+
+
+def test_a_run_is_over_when_no_import_is_going_on_any_more(bring: Bring) -> None:
+    first, second, run = two_at_once(bring, is_first_finishing=True)
+    finished(first)
+    run.refresh_from_db()
+    assert run.status == RunStatus.RUNNING
+    assert finished(second).state == ImportState.DONE
+    run.refresh_from_db()
+    assert (run.status, run.completed_step) == (RunStatus.FINISHED, 2)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_what_is_done_is_closed_when_the_other_import_is_cancelled(bring: Bring) -> None:
+    first, second, run = two_at_once(bring)
+    assert not run_import(import_=second, seconds=0)
+    finished(first)
+    cancel_import(import_=second, actor="ada")
+    run.refresh_from_db()
+    # Half of step 2 is stored: the file of it may be brought again.
+    assert (run.status, run.completed_step) == (RunStatus.RUNNING, 1)
+    assert finished(bring(files.plain_rows(step=2), run=run, is_finishing=False)).rows_stored == 4
+
+
+def test_what_is_done_is_closed_when_the_other_import_fails(bring: Bring) -> None:
+    first, second, run = two_at_once(bring)
+    finished(first)
+    imports.file_of(second).unlink()
+    assert finished(second).state == ImportState.FAILED
+    run.refresh_from_db()
+    assert run.completed_step == 1
+
+
+def test_an_import_whose_rows_are_all_refused_closes_nothing(bring: Bring) -> None:
+    first, second, run = two_at_once(bring)
+    ingest.finish_step(run=run, step=1)
+    done = finished(first)
+    assert (done.rows_stored, done.rows_refused) == (0, 8)
+    finished(second)
+    third = bring(files.plain_rows(step=9, response=None), run=run, is_finishing=False)
+    assert finished(third).rows_refused == 8
+    run.refresh_from_db()
+    assert (run.status, run.completed_step) == (RunStatus.RUNNING, 2)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_whoever_follows_a_killed_worker_closes_what_that_one_stored(bring: Bring) -> None:
+    rows = [*files.plain_rows(groups=1, step=3), *files.plain_rows(groups=1, step=1)]
+    import_ = bring(rows, is_finishing=False)
+    assert not run_import(import_=import_, seconds=0)
+    done = finished(import_)
+    assert done.run is not None
+    assert done.run.completed_step == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_imports_that_end_at_once_exactly_one_is_the_last(bring: Bring) -> None:
+    first, second, run = two_at_once(bring, is_first_finishing=True)
+    for import_ in (first, second):
+        assert not run_import(import_=import_, seconds=0)
+    with ThreadPoolExecutor() as pool:
+        with transaction.atomic():
+            lock_run(run)
+            ends = [pool.submit(_finished_beside, import_.pk) for import_ in (first, second)]
+            _wait_until_locked_out(len(ends))
+        assert [end.result() for end in ends] == ["done", "done"]
+    run.refresh_from_db()
+    assert (run.status, run.completed_step) == (RunStatus.FINISHED, 2)
+
+
+def _finished_beside(import_id: UUID) -> str:
+    try:
+        return finished(Import.objects.get(pk=import_id)).state
+    finally:
+        connection.close()
+
+
+def _wait_until_locked_out(n: int) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with connection.cursor() as cursor:
+            # A transaction would else see the same activity for ever.
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone() == (n,):
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits")
 
 
 @pytest.mark.usefixtures("small_chunks")
