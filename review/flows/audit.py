@@ -28,6 +28,7 @@ from review.sampling.models import (
     Pick,
     PickCause,
     RuleState,
+    RuleVersion,
     Wave,
     WaveState,
     Window,
@@ -37,6 +38,8 @@ from review.sampling.queries import open_wave
 from review.sampling.services.picks import pick_rollouts as store_picks
 from review.sampling.services.rules import (
     NewRule,
+    RuleSettings,
+    change_rule,
     create_rule,
     finish_rule,
     lock_rule,
@@ -68,6 +71,18 @@ def start_audit(*, rule: AuditRule, actor: object) -> AuditRule:
         # Robust: with the broker away the audit is started, and the sweep finds its windows.
         transaction.on_commit(lambda: tasks.open_windows_task.delay(str(rule.run_id)), robust=True)
     return rule
+
+
+@transaction.atomic
+def change_audit(
+    *, rule: AuditRule, settings: RuleSettings, actor: object, based_on: int | None = None
+) -> RuleVersion:
+    """A new version: the next wave follows it, and so do windows that have no frame yet."""
+    version = change_rule(rule=rule, settings=settings, actor=actor, based_on=based_on)
+    extend_windows(rule=rule)
+    # The rule may end now where its run already is. Robust: else the sweep finds it.
+    transaction.on_commit(lambda: tasks.open_windows_task.delay(str(rule.run_id)), robust=True)
+    return version
 
 
 def open_windows(*, run: Run) -> None:

@@ -233,21 +233,50 @@ def versions_of(rule: AuditRule) -> QuerySet[RuleVersion]:
     return versions.prefetch_related("verifiers__verifier", "slices", "reviewers")
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where a rule's windows lie that have no frame yet: one behind the other from a step on.
+
+    number: of the window that begins there. last_step: the rule's.
+    """
+
+    first_step: int
+    number: int
+    window_steps: int
+    last_step: int | None
+
+    def number_at(self, step: int) -> int:
+        return self.number + (step - self.first_step) // self.window_steps
+
+    def steps_of(self, number: int) -> tuple[int, int]:
+        """The window's first step and its last one, which comes before it past the rule's end."""
+        first = self.first_step + (number - self.number) * self.window_steps
+        last = first + self.window_steps - 1
+        return first, last if self.last_step is None else min(last, self.last_step)
+
+
+def grid_of(rule: AuditRule) -> Grid:
+    """The newest frame may be a short one, where the rule once ended: the next begins behind it."""
+    framed = rule.windows.exclude(state=WindowState.COLLECTING).order_by("-number").first()
+    first, number = (
+        (rule.first_step, 0) if framed is None else (framed.last_step + 1, framed.number + 1)
+    )
+    return Grid(first, number, rule.window_steps, rule.current.last_step)
+
+
 def missing_windows(rule: AuditRule) -> set[int]:
     """Numbers of windows that have rollouts and are not made yet.
 
     A run may skip steps, and a window without rollouts is none. What a run that is over sent of a
     step that it never completed is in no window.
     """
-    steps = rule.run.step_summaries.filter(step__gte=rule.first_step)
-    if rule.current.last_step is not None:
-        steps = steps.filter(step__lte=rule.current.last_step)
+    grid = grid_of(rule)
+    steps = rule.run.step_summaries.filter(step__gte=grid.first_step)
+    if grid.last_step is not None:
+        steps = steps.filter(step__lte=grid.last_step)
     if not rule.run.is_running:
         steps = steps.filter(step__lte=rule.run.completed_step)
-    numbers = {
-        (step - rule.first_step) // rule.window_steps
-        for step in steps.values_list("step", flat=True)
-    }
+    numbers = {grid.number_at(step) for step in steps.values_list("step", flat=True)}
     return numbers - set(rule.windows.values_list("number", flat=True))
 
 

@@ -18,7 +18,7 @@ from review.flows.preview import preview_audit
 from review.runs.models import Run
 from review.sampling.errors import InvalidRuleError
 from review.sampling.models import AuditRule
-from review.sampling.services.rules import NewRule, change_rule
+from review.sampling.services.rules import NewRule
 from review.web import access
 from review.web.access import ReviewRequest
 from review.web.forms.audits import AuditForm, SettingsForm, initial_of
@@ -50,7 +50,7 @@ def audit_edit(request: ReviewRequest, audit_id: UUID) -> HttpResponse:
     form = SettingsForm(request.POST or None, run=rule.run, initial=initial_of(rule.current))
     if form.is_bound and form.is_valid():
         try:
-            version = change_rule(rule=rule, settings=form.settings(), actor=request.user)
+            version = audit.change_audit(rule=rule, settings=form.settings(), actor=request.user)
         except InvalidRuleError as error:
             refuse(form, error)
         else:

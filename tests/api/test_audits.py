@@ -290,6 +290,16 @@ def test_the_next_wave_follows_the_change_and_the_open_one_stays(
     ]
 
 
+def test_a_window_that_collects_follows_a_change_of_the_last_step_at_once(
+    caller: Caller, project: Project
+) -> None:
+    run = builders.make_stored_run(project)
+    path = f"audits/{builders.open_audit(run, last_step=4, window_steps=6).pk}"
+    for last_step, expected in ((4, 4), (None, 6), (2, 2)):
+        (window,) = caller.patch(path, {"last_step": last_step}).json()["windows"]
+        assert (window["state"], window["last_step"]) == ("collecting", expected)
+
+
 def test_versions_cost_as_many_queries_for_ten_as_for_two(caller: Caller, draft: str) -> None:
     costs = []
     for total in (2, 10):

@@ -1,6 +1,7 @@
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from review.sampling.models import (
     WindowState,
 )
 from review.sampling.queries import cells_of, windows_for_run
+from review.sampling.services.rules import settings_of
 from review.sampling.services.waves import DRAW_SQL, close_wave, draw_wave
+from review.sampling.services.windows import extend_windows, write_frame
 from tests import builders
 
 pytestmark = pytest.mark.django_db
@@ -113,6 +116,106 @@ def test_an_open_ended_rule_makes_windows_as_the_run_goes_on(run: Run) -> None:
     audit.open_windows(run=run)
     states = list(rule.windows.values_list("first_step", "state"))
     assert states == [(1, WindowState.OPEN), (4, WindowState.COLLECTING)]
+
+
+def moved_on(run: Run, steps: list[int]) -> None:
+    builders.store_steps(run, steps, groups=2)
+    run.refresh_from_db()
+    audit.open_windows(run=run)
+
+
+def end_at(rule: AuditRule, last_step: int | None) -> None:
+    settings = replace(settings_of(rule.current), last_step=last_step)
+    audit.change_audit(rule=rule, settings=settings, actor="ada")
+
+
+def spans(rule: AuditRule) -> list[tuple[str, str]]:
+    return [(str(window), window.state) for window in rule.windows.all()]
+
+
+def test_no_step_is_left_out_when_a_rule_goes_on_behind_a_short_window(run: Run) -> None:
+    rule = builders.open_audit(run, first_step=1, last_step=2, window_steps=3)
+    assert spans(rule) == [("steps 1-2", "open")]
+    end_at(rule, 9)
+    moved_on(run, [3, 4, 5, 6, 7, 8, 9])
+    assert spans(rule) == [
+        ("steps 1-2", "open"),
+        ("steps 3-5", "open"),
+        ("steps 6-8", "open"),
+        ("steps 9-9", "open"),
+    ]
+    framed = FrameRow.objects.filter(window__rule=rule).values("rollout")
+    assert not Rollout.objects.filter(run=run).exclude(pk__in=framed).exists()
+
+
+def test_a_short_window_that_collects_grows_with_its_rule(run: Run) -> None:
+    rule = builders.open_audit(run, first_step=1, last_step=4, window_steps=5)
+    assert spans(rule) == [("steps 1-4", "collecting")]
+    end_at(rule, None)
+    assert spans(rule) == [("steps 1-5", "collecting")]
+    moved_on(run, [3, 4])
+    assert spans(rule) == [("steps 1-5", "collecting")]
+    moved_on(run, [5, 6])
+    assert spans(rule) == [("steps 1-5", "open"), ("steps 6-10", "collecting")]
+
+
+def test_a_window_that_collects_ends_where_its_rule_does_now(run: Run) -> None:
+    rule = builders.open_audit(run, first_step=1, last_step=None, window_steps=5)
+    end_at(rule, 2)
+    assert spans(rule) == [("steps 1-2", "collecting")]
+    audit.open_windows(run=run)
+    assert spans(rule) == [("steps 1-2", "open")]
+    assert rule.windows.get().frame_size == Rollout.objects.filter(run=run).count()
+
+
+def test_a_window_behind_the_rules_new_end_goes_and_comes_back(run: Run) -> None:
+    rule = builders.open_audit(run, first_step=1, last_step=None, window_steps=2)
+    ingest.store_batch(run=run, batch=[builders.make_rollout(step=4, group="on its way")])
+    audit.open_windows(run=run)
+    both = [("steps 1-2", "open"), ("steps 3-4", "collecting")]
+    assert spans(rule) == both
+    end_at(rule, 2)
+    assert spans(rule) == both[:1]
+    end_at(rule, 8)
+    assert spans(rule) == both
+
+
+def test_a_fixed_frame_stays_when_its_rule_ends_earlier(run: Run) -> None:
+    rule = builders.open_audit(run, first_step=1, last_step=2, window_steps=2)
+    end_at(rule, 1)
+    moved_on(run, [3])
+    assert spans(rule) == [("steps 1-2", "open")]
+
+
+def test_a_rule_whose_new_end_leaves_only_closed_windows_is_finished(run: Run) -> None:
+    rule = builders.open_audit(run, first_step=1, last_step=None, window_steps=2)
+    ingest.store_batch(run=run, batch=[builders.make_rollout(step=3, group="on its way")])
+    audit.open_windows(run=run)
+    audit.end_window(window=rule.windows.get(number=0), actor="ada")
+    end_at(rule, 2)
+    audit.open_windows(run=run)
+    rule.refresh_from_db()
+    assert rule.state == RuleState.FINISHED
+
+
+def test_a_frame_is_not_written_of_a_window_that_has_grown_meanwhile(run: Run) -> None:
+    rule = builders.make_audit(run, last_step=2, window_steps=3)
+    audit.start_audit(rule=rule, actor="test")
+    (window,) = extend_windows(rule=rule)
+    end_at(rule, None)
+    write_frame(window=window)
+    assert spans(rule) == [("steps 1-3", "collecting")]
+    assert not FrameRow.objects.exists()
+
+
+def test_a_frame_is_not_written_of_a_window_that_has_gone_meanwhile(run: Run) -> None:
+    rule = builders.make_audit(run, last_step=2, window_steps=1)
+    audit.start_audit(rule=rule, actor="test")
+    first, second = extend_windows(rule=rule)
+    end_at(rule, 1)
+    write_frame(window=second)
+    assert spans(rule) == [(str(first), "collecting")]
+    assert not FrameRow.objects.exists()
 
 
 def test_a_window_ends_early_where_its_run_does(run: Run) -> None:

@@ -27,7 +27,7 @@ from review.labeling.oversight import Reviews, reviews_by_wave
 from review.runs.queries import run_in_project
 from review.sampling.models import AuditRule, RuleVersion, Wave, Window
 from review.sampling.queries import rule_in_project, rules_of, versions_of
-from review.sampling.services.rules import change_rule, settings_of
+from review.sampling.services.rules import settings_of
 
 
 class WaveOut(msgspec.Struct):
@@ -101,7 +101,8 @@ class AuditDetail(APIView):
 
     @describe(
         "changeAudit",
-        "Change what is given; a change is a new version, which the next wave follows",
+        "Change what is given; a change is a new version, which the next wave follows, and windows"
+        " that are still collecting",
         body=AuditChange,
         answers={200: AuditOut},
     )
@@ -114,7 +115,7 @@ class AuditDetail(APIView):
             changed = changed_settings(rule.run, settings, body)
             # The same request again changes nothing more.
             if changed != settings:
-                change_rule(
+                audit.change_audit(
                     rule=rule,
                     settings=changed,
                     actor=token_of(request),

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from review.core.models import record_event
 from review.sampling.models import AuditRule, RuleState, Window, WindowState
-from review.sampling.queries import frame_counts, missing_windows
+from review.sampling.queries import Grid, frame_counts, grid_of, missing_windows
 from review.sampling.services.rules import lock_rule, settle_rule
 
 
@@ -13,17 +13,16 @@ from review.sampling.services.rules import lock_rule, settle_rule
 def extend_windows(*, rule: AuditRule) -> list[Window]:
     """Make the rule's next windows as its run moves on; those whose last step is in, to be frozen.
 
-    When the run is over, its last window ends where the run did, and the rule has no more.
+    Windows without a frame follow a change of where the rule ends. When the run is over, its last
+    window ends where the run did, and the rule has no more.
     """
     rule = lock_rule(rule.pk)
     if rule.state != RuleState.ACTIVE:
         return []
-    run, last_step = rule.run, rule.current.last_step
+    run, grid = rule.run, grid_of(rule)
+    _follow(rule, grid)
     for number in sorted(missing_windows(rule)):
-        first = rule.first_step + number * rule.window_steps
-        last = first + rule.window_steps - 1
-        if last_step is not None:
-            last = min(last, last_step)
+        first, last = grid.steps_of(number)
         Window.objects.create(rule=rule, number=number, first_step=first, last_step=last)
     if not run.is_running:
         collecting = rule.windows.filter(state=WindowState.COLLECTING)
@@ -34,22 +33,36 @@ def extend_windows(*, rule: AuditRule) -> list[Window]:
     )
 
 
+def _follow(rule: AuditRule, grid: Grid) -> None:
+    for window in rule.windows.filter(state=WindowState.COLLECTING):
+        steps = grid.steps_of(window.number)
+        if steps[0] > steps[1]:
+            window.delete()
+        elif steps != (window.first_step, window.last_step):
+            window.first_step, window.last_step = steps
+            window.save(update_fields=["first_step", "last_step"])
+
+
 @transaction.atomic
 def write_frame(*, window: Window) -> None:
     """Fix the window's frame: a row with its PRN for every rollout. Safe to run twice."""
-    lock_rule(window.rule_id)
-    window = Window.objects.select_for_update(of=("self",)).select_related("rule").get(pk=window.pk)
-    if window.state != WindowState.COLLECTING or window.rule.state != RuleState.ACTIVE:
+    rule = lock_rule(window.rule_id)
+    # It may have gone or grown meanwhile, with another end of the rule.
+    complete = rule.windows.filter(
+        state=WindowState.COLLECTING, last_step__lte=rule.run.completed_step
+    )
+    held = complete.select_for_update().filter(pk=window.pk).first()
+    if held is None or rule.state != RuleState.ACTIVE:
         return
-    inner, outer = _hmac_pads(bytes(window.secret))
+    inner, outer = _hmac_pads(bytes(held.secret))
     with connection.cursor() as cursor:
         cursor.execute(
             FRAME_SQL,
             {
-                "window": window.pk,
-                "run": window.rule.run_id,
-                "first": window.first_step,
-                "last": window.last_step,
+                "window": held.pk,
+                "run": rule.run_id,
+                "first": held.first_step,
+                "last": held.last_step,
                 "inner": inner,
                 "outer": outer,
             },
@@ -58,11 +71,11 @@ def write_frame(*, window: Window) -> None:
             "INSERT INTO sampling_framecell (window_id, cell_id, rollouts)"
             " SELECT window_id, cell_id, count(*) FROM sampling_framerow"
             " WHERE window_id = %s GROUP BY window_id, cell_id",
-            [window.pk],
+            [held.pk],
         )
-    window.frame_size = sum(frame_counts(window).values())
-    window.state = WindowState.OPEN if window.frame_size else WindowState.CLOSED
-    window.save(update_fields=["frame_size", "state"])
+    held.frame_size = sum(frame_counts(held).values())
+    held.state = WindowState.OPEN if held.frame_size else WindowState.CLOSED
+    held.save(update_fields=["frame_size", "state"])
 
 
 # HMAC-SHA256 from PostgreSQL's sha256() and the two padded keys; its first 63 bits are the PRN.
