@@ -101,7 +101,10 @@ class MappingForm(forms.Form):
     is_finishing = forms.BooleanField(
         label=_("The run is over when the file is in"),
         required=False,
-        help_text=_("Leave it open to add the files of later steps to it."),
+        help_text=_(
+            "Leave it open to add the files of later steps to it. Other files on their way into it "
+            "are waited for."
+        ),
     )
     prompt = _column(_("Problem"), required=True)
     completion = _column(_("Completion"), required=True)
