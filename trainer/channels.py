@@ -100,6 +100,7 @@ def channel_advantages(
     objective: Objective,
     combination: str = "sum",
     class_id_BG: Tensor | None = None,
+    counted_BG: Tensor | None = None,
     sums: Callable[[Sequence[float]], Sequence[float]] = list,
 ) -> Tensor:
     """One advantage per rollout of all channels together; float64 of shape (B, G).
@@ -109,6 +110,7 @@ def channel_advantages(
         advantages, their weighted sum, normalised over the batch). Then correctness is treated as
         the objective says, and other channels are so only if it is a plain group statistic.
     class_id_BG: as in `outcome_advantages`, of correctness.
+    counted_BG: over which the batch is normalised; None = all whose correctness is decided.
     sums: each figure added up over the processes that share the batch (`Ranks.sums`).
     Raises ChannelError for an unknown combination or channel, and for "expected" advantages of a
     sum, which is no probability.
@@ -117,7 +119,8 @@ def channel_advantages(
         raise ChannelError(f"combination: {combination!r} is none of {', '.join(COMBINATIONS)}")
     if combination == "normalise-first":
         total_BG = _normalised_first(rewards, weights, objective, class_id_BG)
-        return _over_batch(total_BG, rewards.kept, sums)
+        counted_BG = rewards.kept if counted_BG is None else rewards.kept & counted_BG
+        return _over_batch(total_BG, counted_BG, sums)
     if objective.advantage == "expected" and dict(weights) != {CORRECTNESS: 1.0}:
         raise ChannelError('combination: "expected" advantages want "normalise-first"')
     total_BG = summed_rewards(rewards, weights)

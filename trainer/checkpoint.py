@@ -87,7 +87,10 @@ def load(directory: Path, config: TrainerConfig) -> tuple[str, Checkpoint]:
             f"--resume: {directory} was made with other settings ({named}); use its recipe"
         )
     if changed := sorted(_differences(was, now)):
-        sys.stderr.write(f"warning: goes on with other settings: {', '.join(changed)}\n")
+        sys.stderr.write(
+            f"warning: goes on with other settings: {', '.join(changed)}; of steps that are made"
+            " again the server keeps what it was sent first\n"
+        )
     states = {name: state for name, state in contents.items() if isinstance(state, dict)}
     return str(contents["uid"]), Checkpoint(Place(*contents["place"]), states)
 

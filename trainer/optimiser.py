@@ -76,7 +76,8 @@ class _Copies(Module):
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 copy = Parameter(parameter.detach().float())
-                self.register_parameter(name.replace(".", "/"), copy)
+                # The same names whether the module is wrapped for several processes or not.
+                self.register_parameter(name.removeprefix("module.").replace(".", "/"), copy)
 
     def take_gradients(self) -> None:
         for copy, original in zip(self.parameters(), self._originals, strict=True):

@@ -27,6 +27,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from trainer.critic import Critic
 from trainer.policy import Policy
 
 _Item = TypeVar("_Item")
@@ -82,6 +83,8 @@ class Ranks:
         mesh = init_device_mesh(self.device.type, (self.size,))
         for layer in _layers(whole):
             fully_shard(layer, mesh=mesh)
+        if isinstance(module, Critic):  # of another type than its layers may be
+            fully_shard(module.head, mesh=mesh)
         root = fully_shard(whole, mesh=mesh, reshard_after_forward=False)
         root.set_force_sum_reduction_for_comms(enable=True)  # gloo has no mean
 
@@ -156,11 +159,15 @@ class Ranks:
     def optimiser_state(self, module: Module, optimiser: Optimizer) -> dict[str, Any]:
         if self.size == 1:
             return optimiser.state_dict()
+        if not optimiser.state:  # no step yet: to be asked for its state, it would take one
+            return {}
         return get_optimizer_state_dict(module, optimiser, options=_WHOLE)
 
     def set_optimiser_state(
         self, module: Module, optimiser: Optimizer, state: dict[str, Any]
     ) -> None:
+        if not self.from_first(bool(state.get("state"))):  # it had taken no step
+            return
         if self.size == 1:
             optimiser.load_state_dict(state)
         else:

@@ -259,6 +259,12 @@ def check_shares(config: TrainerConfig, ranks: Ranks) -> None:
         "cold_start.check_problems": [config.cold_start.check_problems],
         "rejection.problems": [config.rejection.problems],
     }
+    smallest = min(config.at_stage(n).rejection.batch_size for n in range(len(config.stages)))
+    if smallest < ranks.size:
+        raise ConfigError(
+            f"rejection.batch_size: {smallest} is too few for {ranks.size} processes; make it at"
+            f" least {ranks.size}"
+        )
     for key, values in counts.items():
         for value in values:
             if value % ranks.size:

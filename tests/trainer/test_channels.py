@@ -60,6 +60,19 @@ def test_normalised_first_is_normalised_over_the_batch() -> None:
     assert found.flatten().tolist() == pytest.approx(expected)
 
 
+def test_the_batch_is_what_is_trained_on() -> None:
+    """Groups that dynamic sampling throws away make no advantage of the others larger."""
+    rewards = channels(2, correctness=[1.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    found = channel_advantages(
+        rewards,
+        weights={"correctness": 1.0},
+        objective=DAPO,
+        combination="normalise-first",
+        counted_BG=torch.tensor([[True, True], [False, False], [False, False]]),
+    )
+    assert found.flatten().tolist() == pytest.approx([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])
+
+
 def test_batch_without_differences_stays_without_advantages() -> None:
     rewards = channels(correctness=[0.91] * 4, format=[0.3] * 4)
     for combination in ("sum", "normalise-first"):

@@ -13,8 +13,10 @@ from tests import SHARED_DATA
 from tests.sandboxes import needs_sandbox
 from tests.trainer.tiny_models import tokenizer
 from trainer.config import ConfigError, ModelConfig, TrainerConfig, load_config
+from trainer.engines.own import OwnEngine
 from trainer.metrics import read_rows
 from trainer.model import build_model, tokenizer_of
+from trainer.policy import Policy
 from trainer.tokenizers import ByteTokenizer, ChatTokenizer
 from trainer.train import train
 
@@ -133,6 +135,33 @@ def test_checkpointing_changes_memory_and_not_the_numbers(folder: Path, tmp_path
         rows.append(weights(tmp_path / name / "model"))
     for name, weight in rows[0].items():
         torch.testing.assert_close(weight, rows[1][name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+def test_a_model_of_any_family_is_sampled_with_what_stands_before(
+    is_checkpointed: bool, tmp_path: Path
+) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    words = tokenizer(context=64, chat=CHAT)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8}
+    shape |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": len(words)}
+    torch.manual_seed(0)
+    Gemma2ForCausalLM(Gemma2Config(**shape, max_position_embeddings=64)).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    settings = ModelConfig(path=str(tmp_path), context=64, gradient_checkpointing=is_checkpointed)
+    chat = tokenizer_of(settings, None)
+    model = build_model(settings, chat, seed=0)
+    prompts = [chat.encode_prompt("1+1?"), chat.encode_prompt("What is 2+2?")]
+    made = OwnEngine(model, chat, seed=0).sample(
+        prompts, ["a", "b"], n=2, budget=12, temperature=1.0
+    )
+    assert model.training
+    with torch.no_grad():
+        logprob_NT, _ = Policy(model)(made)
+    torch.testing.assert_close(
+        made.logprob_NT, torch.where(made.mask_NT, logprob_NT, 0.0), atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(

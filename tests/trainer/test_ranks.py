@@ -159,6 +159,11 @@ def test_a_run_that_is_stopped_goes_on_with_spread_weights(tmp_path: Path, alone
     assert_same(tmp_path, alone)
 
 
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def keep_and_restore() -> None:
     """Keep bfloat16 weights and their optimiser, and go on with what was kept: the same?"""
     ranks = Ranks()
@@ -181,9 +186,25 @@ def keep_and_restore() -> None:
     again.restore(deepcopy(optimiser.states("optimiser")), "optimiser")
     expected, made = take_steps(first, optimiser), take_steps(second, again)
     assert expected.keys() == made.keys()
+    assert not any("module" in name for name in expected)
+    third = policy()
+    unstepped = Optimiser(third, ranks)
+    taken = unstepped.states("optimiser")
+    # What is kept of an optimiser leaves it as it was: its first step is its first.
+    Optimiser(policy(), ranks).restore(deepcopy(taken), "optimiser")
+    fresh = policy()
+    assert_equal(take_steps(third, unstepped), take_steps(fresh, Optimiser(fresh, ranks)))
     if ranks.is_first:
         same = [torch.equal(expected[name], made[name]) for name in expected]
         sys.stdout.write(f"{len(same) > 20} {all(same)}")
+
+
+def test_a_critic_in_bfloat16_is_spread(tmp_path: Path) -> None:
+    sections = {**CRITIC, "model": TINY["model"] | {"dtype": "bfloat16"}}
+    sections["grpo"] = GRPO | {"steps": 2}
+    sections["critic"] = {"warm_up_steps": 1}
+    trained_by_two(tmp_path, is_spread=True, sections=sections)
+    assert [row["step"] for row in read_rows(tmp_path / "o")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("is_spread", [False, True], ids=["DDP", "FSDP"])
@@ -230,3 +251,8 @@ def test_work_that_cannot_be_shared_out_is_refused() -> None:
 
     with pytest.raises(ConfigError, match=r"grpo.prompts_per_step: 8 cannot be shared out to 3"):
         check_shares(make_config(), Three())  # type: ignore[arg-type]
+    few = make_config(
+        grpo={"prompts_per_step": 3}, run={"eval_problems": 3}, rejection={"batch_size": 2}
+    )
+    with pytest.raises(ConfigError, match=r"rejection.batch_size: 2 is too few for 3 processes"):
+        check_shares(few, Three())  # type: ignore[arg-type]

@@ -29,11 +29,17 @@ class OwnEngine:
         temperature: float,
     ) -> Completions:
         """As `Engine.sample`."""
-        return sample(
-            self._model,
-            prompts,
-            torch.cat([uniforms(self._seed, key, shape=(n, budget)) for key in keys]),
-            pad_id=self._tokenizer.pad_id,
-            eos_ids=self._tokenizer.eos_ids,
-            temperature=temperature,
-        )
+        is_training = self._model.training
+        # While it trains, a model that is checkpointed layer by layer keeps no keys and values.
+        self._model.train(mode=False)
+        try:
+            return sample(
+                self._model,
+                prompts,
+                torch.cat([uniforms(self._seed, key, shape=(n, budget)) for key in keys]),
+                pad_id=self._tokenizer.pad_id,
+                eos_ids=self._tokenizer.eos_ids,
+                temperature=temperature,
+            )
+        finally:
+            self._model.train(is_training)

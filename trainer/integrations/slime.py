@@ -28,8 +28,8 @@ from trainer.verifiers import Item
 
 # What slime divides by is the group's standard deviation plus this.
 _EPSILON = 1e-6
-_NORMALISED = frozenset({"grpo", "gspo", "reinforce_plus_plus_baseline"})
-_DIVIDED_BY_STD = frozenset({"grpo", "gspo"})
+_DIVIDED_BY_STD = frozenset({"grpo", "gspo", "cispo"})
+_NORMALISED = _DIVIDED_BY_STD | {"reinforce_plus_plus_baseline"}
 
 
 class Sample(Protocol):

@@ -119,6 +119,7 @@ def advantages_of(
             objective=objective,
             combination=config.reward.combination,
             class_id_BG=_class_ids(experience.groups),
+            counted_BG=experience.is_counted_N.cpu().view(len(experience.groups), -1),
             sums=ranks.sums,
         ).flatten()
     advantage = advantage.to(experience.is_counted_N.device)

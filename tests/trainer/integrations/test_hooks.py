@@ -163,6 +163,10 @@ def test_slimes_groups_are_normalised_apart(set_up: SetUp) -> None:
     _, divided = slime.post_process_rewards(flags(grpo_std_normalization=True), samples[:4])
     std = (sum(value * value for value in centred) / 3) ** 0.5
     assert divided == pytest.approx([value / std for value in centred], rel=1e-5)
+    _, same = slime.post_process_rewards(
+        flags(advantage_estimator="cispo", grpo_std_normalization=True), samples[:4]
+    )
+    assert same == divided
     _, plain = slime.post_process_rewards(flags(advantage_estimator="ppo"), samples[:4])
     assert plain == paid
 
