@@ -246,13 +246,12 @@ def test_each_look_is_heard_of_by_every_process(server: RecordingServer, tmp_pat
 
 
 def test_work_that_cannot_be_shared_out_is_refused() -> None:
-    class Three:
-        size = 3
-
+    three = Ranks()
+    three.size = 3
     with pytest.raises(ConfigError, match=r"grpo.prompts_per_step: 8 cannot be shared out to 3"):
-        check_shares(make_config(), Three())  # type: ignore[arg-type]
+        check_shares(make_config(), three)
     few = make_config(
         grpo={"prompts_per_step": 3}, run={"eval_problems": 3}, rejection={"batch_size": 2}
     )
     with pytest.raises(ConfigError, match=r"rejection.batch_size: 2 is too few for 3 processes"):
-        check_shares(few, Three())  # type: ignore[arg-type]
+        check_shares(few, three)
