@@ -234,18 +234,29 @@ def test_forked_child_does_not_release_its_parents_reference(server: Server) -> 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to list processes")
 def test_guardian_does_not_outlive_the_server(server: Server) -> None:
     with server:
-        assert mentioned_in_a_command(server.directory)
+        assert has_guardian(server)
 
     deadline = time.monotonic() + 10
-    while mentioned_in_a_command(server.directory):
+    while has_guardian(server):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def mentioned_in_a_command(directory: Path) -> bool:
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc to list processes")
+def test_client_that_comes_while_a_guardian_goes_gets_one_of_its_own(server: Server) -> None:
+    for _ in range(15 if isinstance(server, EmbeddedBroker) else 3):
+        with server:
+            # Until the guardian waits for the last client, and goes when that one does.
+            time.sleep(0.05)
+            assert has_guardian(server)
+
+
+def has_guardian(server: Server) -> bool:
+    words = [b"review.core.embedded.guardian", os.fsencode(server.directory)]
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         # A process may end between being listed and being read.
         with suppress(OSError):
-            if os.fsencode(directory) in command.read_bytes():
+            arguments = command.read_bytes().split(b"\0")
+            if all(word in arguments for word in words):
                 return True
     return False

@@ -110,7 +110,9 @@ class SharedServer(ABC):
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _try_exclusive(users):
                 self._stop()
-                # The process ends here, and with it all three locks.
+                # Given up before `lock`: a process that ends lets go of its files in no order to
+                # rely on, and the next client would take it for a guardian that watches.
+                os.close(guardian)
                 return
             fcntl.flock(lock, fcntl.LOCK_UN)
 
