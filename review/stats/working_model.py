@@ -15,7 +15,7 @@ from scipy.special import expit
 from review.stats.cells import BoolArray, CellFrame, FloatArray, IntArray
 
 PENALTY = 1.0
-MAX_STEPS = 25
+MAX_STEPS = 50
 MAX_LOGIT = 12.0
 
 # Prior means of the leading features, in the order of `_leading_features`; the rest have 0.
@@ -102,7 +102,7 @@ def fit_working_model(
 
     Estimand: P(correct | cell). Assumes nothing that the estimator relies on.
     Counts may be fractions (older labels weighted down). Degenerate: without labels it is the
-    prior mean; where Newton's method does not converge within 25 steps, `previous` answers for
+    prior mean; where Newton's method does not converge within 50 steps, `previous` answers for
     these cells, else the prior mean; `is_converged` says so.
     Source: ridge penalty 1 toward a prior mean, i.e. a normal prior of variance 1.
     """
@@ -167,7 +167,7 @@ def _logit_sd(x_MF: FloatArray, covariance_FF: FloatArray) -> FloatArray:
 
 
 def _hessian(x_MF: FloatArray, labelled_M: FloatArray, coefficients_F: FloatArray) -> FloatArray:
-    p_M = _probability(x_MF, coefficients_F)
+    p_M = expit(x_MF @ coefficients_F)
     weighted_MF = x_MF * (labelled_M * p_M * (1 - p_M))[:, None]
     return np.asarray(weighted_MF.T @ x_MF + PENALTY * np.eye(x_MF.shape[1]))
 
@@ -198,7 +198,7 @@ def _newton(
 
     coefficients_F = prior_F
     for _ in range(MAX_STEPS):
-        p_M = _probability(x_MF, coefficients_F)
+        p_M = expit(x_MF @ coefficients_F)
         gradient_F = x_MF.T @ (correct_M - labelled_M * p_M) - PENALTY * (coefficients_F - prior_F)
         step_F = np.linalg.solve(_hessian(x_MF, labelled_M, coefficients_F), gradient_F)
         if np.abs(step_F).max() < 1e-6:

@@ -115,6 +115,14 @@ def test_the_fit_converges_on_any_counts(data):
     assert np.all((model.f_M > 0) & (model.f_M < 1) & (model.eta_sd_M > 0))
 
 
+def test_the_fit_converges_where_thousands_are_right_without_exception():
+    frame = make_frame(3, accepted_M=[0, 1, 1], score_M=[-2.9, np.nan, -2.9])
+    labelled_M = np.full(3, 3000)
+    model = fit_working_model(frame, labelled_M=labelled_M, correct_M=labelled_M)
+    assert model.is_converged
+    assert np.all((model.f_M > 0.98) & (model.f_M < 1))
+
+
 def test_hacks_are_tied_to_the_wrong_and_accepted():
     frame = make_frame(3, accepted_M=[1, 1, 0], probe_M=[0, 1, 1])
     q_M = hack_model(

@@ -67,6 +67,14 @@ def short_normal_form(text: str) -> str:
 
     "A" alone is a choice, and no article. Applying it twice changes nothing.
     """
+    form = _with_what_is_meant(text)
+    # What punctuation kept apart may touch now: "a-.5" has become "a.5", whose point means nothing.
+    while (again := _with_what_is_meant(form)) != form:
+        form = again
+    return form
+
+
+def _with_what_is_meant(text: str) -> str:
     text = text.translate(dict.fromkeys(_LET_GO)).replace(_MINUS_SIGN, "-")
     words = squad_normal_form(_MEANT.sub(_hold, text))
     if not words and text.translate(_FOLDED).split() == ["a"]:
@@ -77,7 +85,11 @@ def short_normal_form(text: str) -> str:
 def _hold(meant: re.Match[str]) -> str:
     held = meant[0].translate(_HELD)
     # "x<5" and "x < 5" are the same.
-    return f" {held} " if meant[0][0] in "<>=" else held
+    if meant[0][0] in "<>=":
+        return f" {held} "
+    # The parenthesis goes: in "f(-1)" it is what makes the stroke a sign.
+    is_opened = meant.string.endswith("(", 0, meant.start())
+    return f" {held}" if is_opened else held
 
 
 def _with_few_marks(text: str) -> str:

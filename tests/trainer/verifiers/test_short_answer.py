@@ -4,7 +4,7 @@ from pathlib import Path
 from time import perf_counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainer.verifiers import Item, Outcome, Verdict, build
@@ -83,7 +83,14 @@ def test_exact_match_tells_apart_what_punctuation_tells_apart(answer: str, refer
     ("answer", "reference"),
     [
         *(("x<5", "X < 5"), ("\N{MINUS SIGN}5", "-5"), ("C++.", "c++"), ("1,000", "1000")),
-        *(("(A)", "A"), ("a", "A"), ("co-op", "coop"), ("5.", "5"), ("DC", "AC/DC")),
+        *(
+            ("(A)", "A"),
+            ("f(-1)", "f (-1)"),
+            ("a", "A"),
+            ("co-op", "coop"),
+            ("5.", "5"),
+            ("DC", "AC/DC"),
+        ),
     ],
 )
 def test_exact_match_lets_other_punctuation_go(answer: str, reference: str) -> None:
@@ -98,6 +105,8 @@ def test_a_reference_without_words_is_said_to_be_so() -> None:
     )
 
 
+@example("0(+0")
+@example("a-.0")
 @given(any_text | st.text("0123456789.-+/:<>=#aC $(,", max_size=20))
 def test_the_short_normal_form_of_itself_is_itself(text: str) -> None:
     once = short_normal_form(text)
