@@ -19,7 +19,7 @@ html := find templates -name '*.html'
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-integrations test-vllm check fmt-check lint types imports \
+.PHONY: help install demo test explore test-integrations test-vllm check fmt-check lint types imports \
 	templates migrations deploy fix loop bench-advantages bench-coverage bench-desk bench-draw \
 	bench-evouna bench-hack bench-ingest bench-judges bench-queue bench-render bench-train bench-verify \
 	screenshots browser sandbox openapi
@@ -53,6 +53,9 @@ demo: .venv/demo.stamp ## the whole story on this machine: server, two training 
 test: .venv/dev.stamp browser sandbox ## run the tests
 	@# A file's tests stay together: they share what is dear to set up.
 	$(python) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+explore: .venv/dev.stamp sandbox ## run the property tests on examples that no run has seen
+	$(python) -m pytest -n $(JOBS) --dist loadfile -m hypothesis --hypothesis-profile explore $(ARGS)
 
 static_checks := fmt-check lint types imports templates migrations deploy
 

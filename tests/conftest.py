@@ -16,9 +16,15 @@ from pytest_django.live_server_helper import LiveServer
 from review.accounts.models import Project, Role, User
 from tests import ROOT, builders
 
-# The first text that is drawn in a fresh checkout waits for a table of Unicode, for longer than
-# the check allows on a busy machine: it measures that, and not the test.
-hypothesis_settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow])
+# The same examples each time, so that what the suite says depends on the code alone; `make explore`
+# draws others. No test is timed: the machine may be busy, and the first text that is drawn in a
+# fresh checkout waits for a table of Unicode.
+hypothesis_settings.register_profile(
+    "suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.register_profile(
+    "explore", hypothesis_settings.get_profile("suite"), derandomize=False, max_examples=2000
+)
 hypothesis_settings.load_profile("suite")
 
 

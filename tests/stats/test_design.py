@@ -311,7 +311,7 @@ def test_verdicts_and_slices_that_do_not_fit_the_frame_are_refused(options):
         sd_of(make_frame(2, accepted_M=[0, 1]), [0.2, 0.9], **options)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_an_allocation_spends_the_budget_and_stays_inside_every_stratum(data):
     cells = data.draw(st.integers(1, 12))

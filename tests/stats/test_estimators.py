@@ -57,7 +57,7 @@ def test_recall_and_fpr_by_hand():
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_a_census_has_the_truth_as_its_interval(seed):
     population = make_population(np.random.default_rng(seed), rollouts=150)
@@ -69,7 +69,7 @@ def test_a_census_has_the_truth_as_its_interval(seed):
         assert result.n_eff == inf
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     rollouts=st.sampled_from([60, 300, 3000]),

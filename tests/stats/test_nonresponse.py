@@ -65,7 +65,7 @@ def test_the_verdicts_may_be_those_of_another_verifier():
     assert (other.low, other.high) == pytest.approx((own.low, own.high))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10_000), silent=st.sampled_from([0.05, 0.3]))
 def test_no_answers_lead_outside_the_bounds(seed, silent):
     rng = np.random.default_rng(seed)

@@ -53,7 +53,7 @@ def test_rollouts_lost_to_a_cancelled_wave_are_divided_in_proportion():
     assert refined.waves[1].remaining_M.tolist() == [19, 30]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), waves=st.integers(1, 4), share=st.sampled_from([0, 0.3, 1]))
 def test_the_parts_add_up_to_the_whole(seed, waves, share):
     rng = np.random.default_rng(seed)

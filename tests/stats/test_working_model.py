@@ -94,7 +94,7 @@ def test_impossible_counts_are_refused(labelled, correct):
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_the_fit_converges_on_any_counts(data):
     cells = data.draw(st.integers(1, 6))

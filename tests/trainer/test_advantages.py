@@ -81,7 +81,6 @@ def test_shapes_must_agree() -> None:
         group_advantages(torch.zeros(2, 3), torch.ones(2, 2, dtype=torch.bool))
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(st.integers(0, 1024), min_size=2, max_size=16),
     st.lists(st.booleans(), min_size=16, max_size=16),
@@ -115,7 +114,6 @@ def whole(
     return outcome_advantages(reward_BG, kept_BG, objective=objective, class_id_BG=class_id_BG)
 
 
-@settings(deadline=None)
 @given(FINITE, SOME_GROUPS)
 @example(0.91, [[True] * 5])
 @example(-1.7e308, [[True] * 5])
@@ -128,7 +126,6 @@ def test_constant_group_of_any_reward_has_exactly_zero_advantage(
         assert not whole(name, reward_BG, kept_BG).any(), name
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1), SOME_GROUPS)
 def test_group_of_equal_probabilities_has_exactly_zero_expected_advantage(
     p: float, kept: list[list[bool]]
@@ -139,7 +136,6 @@ def test_group_of_equal_probabilities_has_exactly_zero_expected_advantage(
     assert not whole("expected", p_BG, kept_BG, class_id_BG).any()
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(WHOLE),
     st.lists(st.integers(0, 1), min_size=5, max_size=5),
@@ -213,7 +209,7 @@ def test_pass_at_k_of_probabilities_is_refused() -> None:
         pass_at_k_advantages(torch.tensor([[0.5, 0.0]]), torch.tensor([[True, True]]), k=1)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.floats(0, 1), min_size=5, max_size=5),
     st.lists(st.integers(-1, 2), min_size=5, max_size=5),

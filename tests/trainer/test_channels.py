@@ -216,7 +216,7 @@ def test_unknown_combination_is_refused() -> None:
 UNIT = st.sampled_from([None, 0.0, 0.25, 0.91, 1.0])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(UNIT, min_size=6, max_size=6),
     st.lists(UNIT, min_size=6, max_size=6),

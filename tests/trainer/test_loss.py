@@ -169,7 +169,7 @@ def loss_and_gradient(
     return result.loss.detach(), gradient_NT, torch.stack(result.sums)
 
 
-@settings(deadline=None, max_examples=25)  # the machine may be busy
+@settings(max_examples=25)
 @given(st.sampled_from(sorted(NAMED)), st.integers(0, 2**32), st.permutations(range(6)), st.data())
 def test_micro_batches_add_up_to_the_minibatch(
     name: str, seed: int, order: list[int], data: st.DataObject

@@ -310,13 +310,13 @@ PIECES = st.sampled_from([*HOSTILE, "$", "$$", "\\[", "\\]", "\\(", "\\boxed{", 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(PIECES | ANY_TEXT | st.sampled_from(["\n", "\n\n", "    ", "* ", "**"])))
 def test_any_text_renders_to_listed_tags_only(pieces: list[str]) -> None:
     assert read(render("".join(pieces))).faults == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("0123456789+-=*/()<>$%,. \n"), max_size=80))
 def test_digits_never_vanish(text: str) -> None:
     """A numbered list renders its number as the `start` of the list, so those are left out."""

@@ -383,7 +383,7 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(name=st.sampled_from(sorted(INSTRUCTIONS)), response=HOSTILE)
 def test_hostile_text_gets_a_verdict_and_strict_implies_loose(name: str, response: str) -> None:
     asked = reference(**{name: FOLLOWED[name][0]})

@@ -135,7 +135,7 @@ def test_response_over_the_limit_is_undecided() -> None:
     assert verdict("a" * 1_000_001).outcome is Outcome.UNDECIDED
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.text(alphabet="<>/think answer\\boxed{}\n\u0301\ud800\U0001f600жx雨 ")
     | st.text()

@@ -137,7 +137,7 @@ def without_time(verdict: Verdict) -> tuple[Any, ...]:
     return verdict.outcome, verdict.path, verdict.extracted, verdict.detail, verdict.record
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.sampled_from(["right", "wrong", "silent"]), max_size=8),
     st.sampled_from(["cascade", "vote"]),

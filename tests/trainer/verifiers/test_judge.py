@@ -238,7 +238,7 @@ def test_a_chat_template_s_marks_are_taken_apart(endpoint: Endpoint, mark: str) 
     assert mark in endpoint.prompts[0].replace("\u200b", "")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(responses=st.lists(st.text(st.characters(), max_size=40), max_size=6))
 def test_any_text_is_judged_and_keeps_its_place(responses: list[str]) -> None:
     marked = [f"row {row} {response}" for row, response in enumerate(responses)]

@@ -220,7 +220,7 @@ def test_an_item_that_takes_too_long_is_undecided_alone() -> None:
     assert verdicts[1].detail == "timed out after 1 s"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(responses=st.lists(anything | latex, max_size=12), reference=anything | latex)
 def test_hostile_text_gives_a_verdict_in_its_place(responses: list[str], reference: str) -> None:
     items = [Item("", response, (reference,)) for response in responses]

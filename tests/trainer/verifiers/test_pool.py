@@ -64,9 +64,7 @@ def test_what_an_item_does_costs_that_item_alone(pool: Pool, what: str) -> None:
     assert [answer.lost for answer in answers] == [None] * 17 + [REASONS[what]] + [None] * 22
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kinds=st.lists(st.sampled_from(["ok", "ok", "ok", *REASONS, "print"]), max_size=24),
     workers=st.integers(1, 3),
