@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from review.stats.cells import BoolArray
 from review.stats.estimands import Estimand
@@ -204,7 +204,7 @@ def _difference(
     variance_P = variance_by_post_stratum(pooled, error)
     point, se = values[0] - values[1], float(np.sqrt(variance_P.sum()))
     df = satterthwaite(pooled, error, variance_P)
-    half = float(stats.t.ppf((1 + level) / 2, df)) * se
+    half = float(stdtrit(df, (1 + level) / 2)) * se
     return Difference(
         estimand=estimand,
         point=point,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from review.stats.cells import BoolArray
 from review.stats.comparisons import Difference, compare_windows
@@ -80,7 +80,7 @@ def slope(estimates: Sequence[Estimate], steps: Sequence[float], *, level: float
     df_W = np.array([estimate.df or MIN_DF for estimate, _ in known])
     se = float(np.sqrt(variance_W.sum()))
     df = variance_W.sum() ** 2 / (variance_W**2 / df_W).sum() if se > 0 else MIN_DF
-    half = float(stats.t.ppf((1 + level) / 2, df)) * se
+    half = float(stdtrit(df, (1 + level) / 2)) * se
     return Slope(point, point - half, point + half, level, len(known), se)
 
 

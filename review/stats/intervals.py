@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import exp, inf, log, log1p, sqrt
 
-from scipy import special, stats
+from scipy import special
 
 TINY = 1e-6
 
@@ -49,7 +49,7 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
     if n == 0:
         return Interval(None, 0.0, 1.0, level, "wilson", 0)
     point = successes / n
-    low, high = _wilson_bounds(point, n, float(stats.norm.ppf((1 + level) / 2)))
+    low, high = _wilson_bounds(point, n, float(special.ndtri((1 + level) / 2)))
     return Interval(point, low, high, level, "wilson", n)
 
 
@@ -75,7 +75,7 @@ def ess_wilson(
     """
     _check_level(level)
     n = effective_n(smoothed, variance)
-    low, high = _wilson_bounds(point, n, float(stats.t.ppf((1 + level) / 2, df)))
+    low, high = _wilson_bounds(point, n, float(special.stdtrit(df, (1 + level) / 2)))
     return Interval(point, low, high, level, "ess-wilson", n)
 
 
@@ -105,7 +105,7 @@ def monitor(
         return Interval(point, point, point, level, "monitor", n)
     alpha = 1 - level
     root = float(special.lambertw(-(alpha**2) * exp(-1), -1).real)
-    target = (target_half_width / float(stats.norm.ppf((1 + level) / 2))) ** 2
+    target = (target_half_width / float(special.ndtri((1 + level) / 2))) ** 2
     information = (-root - 1) * target / se**2
     multiplier = sqrt((1 + 1 / information) * (log1p(information) - 2 * log(alpha)))
     centre = point if 1e-4 < point < 1 - 1e-4 else min(max(smoothed, TINY), 1 - TINY)
@@ -131,7 +131,7 @@ def monitor_difference(
         return point, point
     alpha = 1 - level
     root = float(special.lambertw(-(alpha**2) * exp(-1), -1).real)
-    target = (target_half_width / float(stats.norm.ppf((1 + level) / 2))) ** 2
+    target = (target_half_width / float(special.ndtri((1 + level) / 2))) ** 2
     information = (-root - 1) * target / se**2
     half = se * sqrt((1 + 1 / information) * (log1p(information) - 2 * log(alpha)))
     return max(-1.0, point - half), min(1.0, point + half)

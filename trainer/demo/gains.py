@@ -45,9 +45,9 @@ def mean_over_seeds(values: Sequence[float]) -> Mean:
     n, point = len(values), fmean(values)
     if n == 1:
         return Mean(point, None, None, n)
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * stdev(values) / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stdev(values) / math.sqrt(n)
     return Mean(point, point - half, point + half, n)
 
 

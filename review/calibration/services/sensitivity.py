@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 from django.db import transaction
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from review.calibration.models import AnswersUsed, Estimate
 from review.calibration.queries import AuditedWindow, audited_windows, is_newest, label_set
@@ -136,7 +136,7 @@ def _combined(
     if combined.point is None or combined.variance is None:
         return None
     df = min(combined.df or np.inf, min(result.df or np.inf for result in results))
-    half = float(t.ppf((1 + LEVEL) / 2, df)) * combined.variance**0.5
+    half = float(stdtrit(df, (1 + LEVEL) / 2)) * combined.variance**0.5
     return Estimate(
         run=run,
         answers=AnswersUsed.DAWID_SKENE,
