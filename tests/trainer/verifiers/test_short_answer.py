@@ -140,6 +140,7 @@ def test_without_a_usable_reference_the_outcome_is_undecided(
     assert "no reference" in verdict.detail
 
 
+@example(response="", references=["A"], verifier="exact-match")
 @given(
     response=any_text,
     references=st.lists(any_text),
@@ -147,7 +148,9 @@ def test_without_a_usable_reference_the_outcome_is_undecided(
 )
 def test_hostile_text_gives_a_verdict(response: str, references: list[str], verifier: str) -> None:
     verdict = verdict_on(response, *references, verifier=verifier)
-    assert (verdict.outcome is Outcome.UNDECIDED) == (not aliases_of(references))
+    normal_form = short_normal_form if verifier == "exact-match" else squad_normal_form
+    words = [normal_form(alias) for reference in references for alias in reference.split("/")]
+    assert (verdict.outcome is Outcome.UNDECIDED) == (not any(words))
     assert (verdict.extracted is None) == (verdict.candidates == 0)
     if verdict.outcome is Outcome.PASS:
         assert verdict.path == "alias"
