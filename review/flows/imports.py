@@ -200,7 +200,12 @@ def _complete(run: Run) -> None:
     steps = [plan.last_step for plan, _ in done if plan.last_step is not None]
     if steps:
         ingest.finish_step(run=run, step=max(steps))
-    asked = [row.created_by for plan, row in done if plan.is_finishing]
+    # A file that was refused whole is to be brought again, into a run that goes on.
+    asked = [
+        row.created_by
+        for plan, row in done
+        if plan.is_finishing and row.rows_refused < row.rows_read
+    ]
     if asked and run.is_running:
         ingest.finish_run(run=run, status=RunStatus.FINISHED, actor=asked[-1])
 

@@ -229,13 +229,13 @@ def test_what_is_done_is_closed_when_the_other_import_fails(bring: Bring) -> Non
     assert run.completed_step == 1
 
 
-def test_an_import_whose_rows_are_all_refused_closes_nothing(bring: Bring) -> None:
+def test_an_import_whose_rows_are_all_refused_closes_and_ends_nothing(bring: Bring) -> None:
     first, second, run = two_at_once(bring)
     ingest.finish_step(run=run, step=1)
     done = finished(first)
     assert (done.rows_stored, done.rows_refused) == (0, 8)
     finished(second)
-    third = bring(files.plain_rows(step=9, response=None), run=run, is_finishing=False)
+    third = bring(files.plain_rows(step=9, response=None), run=run)
     assert finished(third).rows_refused == 8
     run.refresh_from_db()
     assert (run.status, run.completed_step) == (RunStatus.RUNNING, 2)
