@@ -12,10 +12,10 @@ _CONSTANT = re.compile(r"([A-Za-z])?\\(?:text|mathrm|operatorname)\s*\{\s*([ie])
 _REALS = re.compile(r"\s*(?:[a-z]\s*\\in\s*)?\\mathbb\s*(?:R|\{\s*R\s*\})\s*")
 _CONNECTIVE = re.compile(r"\s*(?:,\s*(?:and|or)\b|\b(?:and|or)\b|,)\s*")
 _VALUES = re.compile(r"(?:\s|[-+=.,]|[0-9]|\b[A-Za-z]\b)*")
-_BLANK = r"(?:\s|\\[,;:! ]|~|\\q?quad(?![A-Za-z]))"
-_THOUSANDS = re.compile(rf"(?<![0-9.,])[0-9]{{1,3}}(?:{_BLANK}[0-9]{{3}})+(?![0-9])")
-_MIXED = re.compile(rf"(?<![0-9.,])([0-9]+){_BLANK}+([0-9]+)\s*/\s*([0-9]+)(?![0-9.,])")
-_SIDE_BY_SIDE = re.compile(rf"[0-9](?:{_BLANK}*\(\s*|{_BLANK}+)[0-9]")
+BLANK = r"(?:\s|\\[,;:! ]|~|\\q?quad(?![A-Za-z]))"
+_THOUSANDS = re.compile(rf"(?<![0-9.,])[0-9]{{1,3}}(?:{BLANK}[0-9]{{3}})+(?![0-9])")
+_MIXED = re.compile(rf"(?<![0-9.,])([0-9]+){BLANK}+([0-9]+)\s*/\s*([0-9]+)(?![0-9.,])")
+_SIDE_BY_SIDE = re.compile(rf"[0-9](?:{BLANK}*\(\s*|{BLANK}+)[0-9]")
 _SCALES = re.compile(
     r"(?<!\\)\b(hundred|thousand|million|billion|trillion|dozen|factorial|squared|cubed|half|third|quarter"
     r"|twice|times|minus|negative|plus)(?:s|es|ths?)?\b",
@@ -35,7 +35,7 @@ def rewritten(text: str) -> str:
     if not re.search(r"[<>]|\\[lg]e", text):
         text = UPRIGHT.sub(_as_list, text)
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
-    return _THOUSANDS.sub(lambda match: re.sub(_BLANK, "", match[0]), text)
+    return _THOUSANDS.sub(lambda match: re.sub(BLANK, "", match[0]), text)
 
 
 def says_more(text: str) -> bool:

@@ -11,9 +11,11 @@ from typing import Any
 import sympy
 from math_verify import verify as library_verify
 
+from trainer.verifiers.base import Outcome
 from trainer.verifiers.math.answers import squeezed
 from trainer.verifiers.math.beside import has_number_beside, rewritten, scales
 from trainer.verifiers.math.boxed import answer_form
+from trainer.verifiers.math.choices import choice_alone
 from trainer.verifiers.math.guards import (
     FAIL,
     NUMBER,
@@ -38,7 +40,27 @@ _LIST = re.compile(r"[\[({].*,.*[\])}]|[^,()]+(?:,\s*[^,()]+)+|.*\\begin\{.?matr
 
 
 def compare(gold: Reading, answer: Reading, problem: str) -> Comparison:
-    """Whether the answer equals the reference, asked this problem."""
+    """Whether the answer equals the reference, asked this problem.
+
+    Of a question's choices the letter is enough where one of the two says nothing else.
+    """
+    said, chosen = _compare_values(gold, answer, problem), _same_choice(gold, answer)
+    if chosen is None or (said.outcome is Outcome.PASS) == chosen:
+        return said
+    if gold.choice and answer.choice:
+        return unclear("the letter and what it stands for do not go together", form="doubtful")
+    return PASS
+
+
+def _same_choice(gold: Reading, answer: Reading) -> bool | None:
+    """Whether both choose the same letter; None where one of the two chooses none."""
+    if not (gold.choice or answer.choice):
+        return None
+    letters = [side.choice or choice_alone(side.text) for side in (gold, answer)]
+    return None if None in letters else letters[0] == letters[1]
+
+
+def _compare_values(gold: Reading, answer: Reading, problem: str) -> Comparison:
     if _are_the_same(gold, answer) or _both_empty(gold.text, answer.text):
         return PASS
     if not gold.is_read or is_prose(gold.text):

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +10,7 @@ from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
 
 from trainer.verifiers.math.answers import CALLED_ANSWER, Answer, boxed_text, in_latex
 from trainer.verifiers.math.beside import rewritten
+from trainer.verifiers.math.choices import choice_before
 
 # The library warns that its timeouts are off: the pool has the clock.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -27,11 +28,15 @@ _NUMBER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text and the expressions that Math-Verify reads in it; none = no mathematics."""
+    """A text and the expressions that Math-Verify reads in it; none = no mathematics.
+
+    Of the choice of a question it is what the letter stands for.
+    """
 
     text: str
     parsed: tuple[Any, ...]
     after: str = ""
+    choice: str | None = None
 
     @property
     def is_read(self) -> bool:
@@ -42,7 +47,12 @@ class Reading:
 @lru_cache(maxsize=256)
 def reference_reading(reference: str) -> Reading:
     """The reference as mathematics: its last box, its formulas, or its text as one."""
-    text = in_latex(reference).strip()
+    choice, text = choice_before(in_latex(reference).strip())
+    reading = _reference_reading(text)
+    return replace(reading, choice=choice) if choice else reading
+
+
+def _reference_reading(text: str) -> Reading:
     formula = boxed_text(text)
     if formula is None and (match := _ONE_FORMULA.fullmatch(text)):
         formula = next(filter(None, match.groups()), "")
@@ -63,16 +73,18 @@ def reference_reading(reference: str) -> Reading:
 
 def formula_reading(text: str, after: str = "") -> Reading:
     """A formula without its delimiters, as mathematics."""
-    bare = re.sub(r"\\?\$", "", text).strip()
+    choice, bare = choice_before(re.sub(r"\\?\$", "", text).strip())
+    text = bare if choice else text
     if match := LABELLED.fullmatch(bare):
         bare = match[1]
     bare = rewritten(bare)
     parsed = _parse(f"$${bare}$$", [LatexExtractionConfig(boxed_match_priority=-1)]) if bare else []
-    return Reading(text, tuple(parsed), after)
+    return Reading(text, tuple(parsed), after, choice)
 
 
 def answer_reading(answer: Answer) -> Reading:
-    if answer.parsed is not None and not LABELLED.fullmatch(answer.text):
+    is_labelled = LABELLED.fullmatch(answer.text) or choice_before(answer.text)[0]
+    if answer.parsed is not None and not is_labelled:
         return Reading(answer.text, answer.parsed, answer.after)
     return formula_reading(answer.text, answer.after)
 
