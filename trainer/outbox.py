@@ -85,11 +85,16 @@ class Outbox:
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file that after a crash is there whole or not at all (fsync, atomic rename)."""
     temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError:
+        # On a full disk a part would take the room that is left.
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

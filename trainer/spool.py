@@ -8,6 +8,7 @@ server treats as a repeat. So nothing is lost and nothing is stored twice.
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -268,10 +269,12 @@ class RunLink:
         with self._changed:
             if self._is_closed:
                 return  # the next link sends it once more
-            if kind == "run":
-                self._keep_identity(str(answer))
-                self._run_id = str(answer)
             self._outbox.discard(name)
+            if kind == "run":
+                self._run_id = str(answer)
+                # Where the disk is full, the next link registers the run once more.
+                with suppress(OSError):
+                    self._keep_identity(self._run_id)
             self._sent += 1
             self._changed.notify_all()
 

@@ -344,6 +344,9 @@ def _warn(message: str) -> None:
 
 
 def _flush(link: RunLink) -> None:
-    unsent = link.close(_AWAY_FLUSH_S if link.is_away else _FLUSH_S)
+    wait_s = _AWAY_FLUSH_S if link.is_away else _FLUSH_S
+    if link.is_away and link.unsent:
+        _warn(f"waiting up to {wait_s:.0f} s for the server to take {link.unsent} batches")
+    unsent = link.close(wait_s)
     if unsent:
         _warn(f"{unsent} batches are not sent yet; they are kept and sent when the run goes on")

@@ -149,19 +149,27 @@ def test_full_disk_stops_the_run_with_what_to_do_and_nothing_is_lost(
     bwrap = shutil.which("bwrap")
     assert bwrap is not None
     walls = [bwrap, "--dev-bind", "/", "/", "--size", str(128 * 1024), "--tmpfs", str(out / "link")]
-    done = subprocess.run(
+    complaint = ""
+    with subprocess.Popen(
         [*walls, *command],
         env=os.environ | {"ASSAY_URL": server.url, "ASSAY_TOKEN": TOKEN},
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    assert done.returncode == 3, done.stderr
-    assert "its rollouts cannot be kept on disk (No space left on device)" in done.stderr
-    assert "--resume" in done.stderr
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            complaint += line
+            if "waiting up to 20 s for the server to take" in line:
+                server.start()
+    assert process.returncode == 3, complaint
+    assert "its rollouts cannot be kept on disk (No space left on device)" in complaint
+    assert "--resume" in complaint
     made = len(read_rows(out)) - 1
     state = torch.load(out / checkpoint.FILE_NAME, weights_only=True)
     assert state["place"][2] == made
+    uids = [rollout["uid"] for rollout in server.sent("rollouts")]
+    assert len(uids) == len(set(uids))
+    assert {int(uid.split("/")[1]) for uid in uids} >= set(range(1, made + 1))
 
 
 @needs_sandbox
