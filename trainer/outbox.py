@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 from trainer.client import AssayError
@@ -93,7 +94,8 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.rename(path)
     except OSError:
         # On a full disk a part would take the room that is left.
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

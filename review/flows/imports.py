@@ -202,9 +202,7 @@ def _complete(run: Run) -> None:
         ingest.finish_step(run=run, step=max(steps))
     # A file that was refused whole is to be brought again, into a run that goes on.
     asked = [
-        row.created_by
-        for plan, row in done
-        if plan.is_finishing and row.rows_refused < row.rows_read
+        row.created_by for plan, row in done if plan.is_finishing and plan.last_step is not None
     ]
     if asked and run.is_running:
         ingest.finish_run(run=run, status=RunStatus.FINISHED, actor=asked[-1])

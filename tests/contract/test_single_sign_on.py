@@ -52,7 +52,7 @@ def leave(browser: httpx.Client, target: str = "") -> str:
 
 def agree(url: str, **form: str) -> str:
     """The person says who they are at the provider, which sends them back."""
-    return httpx.post(url, data=form).headers["Location"]
+    return httpx.post(url, data=form, timeout=60).headers["Location"]
 
 
 def sign_in(browser: httpx.Client, subject: str, target: str = "") -> httpx.Response:
@@ -126,7 +126,7 @@ def test_nobody_is_sent_elsewhere_afterwards(
 
 def test_an_answer_is_good_for_the_browser_that_asked(assay: str, browser: httpx.Client) -> None:
     back = agree(leave(browser), sub="s-6")
-    with httpx.Client(base_url=assay, follow_redirects=True) as another:
+    with httpx.Client(base_url=assay, follow_redirects=True, timeout=60) as another:
         assert FAILED in another.get(back).text
     assert not User.objects.exists()
 
@@ -170,7 +170,7 @@ def test_an_id_token_that_has_expired_is_refused(django_db_setup: None) -> None:
 
 def test_a_provider_that_is_away_is_said(django_db_setup: None) -> None:
     with server("http://localhost:9") as assay:
-        assert FAILED in httpx.get(f"{assay}/sso/", follow_redirects=True).text
+        assert FAILED in httpx.get(f"{assay}/sso/", follow_redirects=True, timeout=60).text
 
 
 def test_switched_off_there_is_no_trace_of_it() -> None:

@@ -105,7 +105,7 @@ def demo(home: Path, port: int) -> Iterator[Demo]:
 def signed_in(home: Path, port: int, name: str) -> Iterator[httpx.Client]:
     password = json.loads((home / "demo" / "secrets.json").read_text())["passwords"][name]
     url = f"http://127.0.0.1:{port}"
-    with httpx.Client(base_url=url, follow_redirects=True, trust_env=False) as client:
+    with httpx.Client(base_url=url, follow_redirects=True, trust_env=False, timeout=60) as client:
         form = client.get("/login/").text
         field = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
         assert field is not None

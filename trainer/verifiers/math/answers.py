@@ -18,6 +18,7 @@ from typing import Any
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
 
 from trainer.verifiers.math.boxed import boxed_spans
+from trainer.verifiers.math.choices import letter_before
 from trainer.verifiers.math.doubts import doubt_beside, doubt_in_prose
 from trainer.verifiers.math.visible import as_seen
 
@@ -96,7 +97,8 @@ class Answer:
     "boxed", "boxes" (several different ones), "anchored" ("the answer is ..."), "bare".
     candidates: how many different answers stand there. after: what follows the answer.
     others: the answers given elsewhere that are written otherwise. doubt: why the response may
-    not commit to the answer; "" = it does.
+    not commit to the answer; "" = it does. choice: the letter of the choice that stands right
+    before an answer in prose.
     """
 
     text: str
@@ -106,6 +108,7 @@ class Answer:
     after: str = ""
     others: tuple[str, ...] = ()
     doubt: str = ""
+    choice: str | None = None
 
 
 def in_latex(text: str) -> str:
@@ -236,7 +239,13 @@ def _extracted(text: str, config: Sequence[Any], path: str) -> Answer | None:
     percent = r"\%" if _PERCENT_AFTER.match(rest) and "%" not in written else ""
     if path == "bare":
         return Answer(
-            written + percent, parsed, path, 1, rest[:40], doubt=doubt_in_prose(before, rest)
+            written + percent,
+            parsed,
+            path,
+            1,
+            rest[:40],
+            doubt=doubt_in_prose(before, rest),
+            choice=letter_before(before),
         )
     others = _said_earlier(before, written)
     return Answer(
@@ -247,6 +256,7 @@ def _extracted(text: str, config: Sequence[Any], path: str) -> Answer | None:
         rest[:40],
         others,
         doubt_beside(before, rest),
+        choice=letter_before(before),
     )
 
 

@@ -15,7 +15,7 @@ from trainer.verifiers.base import Outcome
 from trainer.verifiers.math.answers import squeezed
 from trainer.verifiers.math.beside import has_number_beside, rewritten, scales
 from trainer.verifiers.math.boxed import answer_form
-from trainer.verifiers.math.choices import choice_alone
+from trainer.verifiers.math.choices import choice_alone, choice_before, is_one_value
 from trainer.verifiers.math.guards import (
     FAIL,
     NUMBER,
@@ -25,7 +25,7 @@ from trainer.verifiers.math.guards import (
     is_prose,
     unclear,
 )
-from trainer.verifiers.math.readings import Reading
+from trainer.verifiers.math.readings import Reading, formula_reading
 
 LONGEST_ANSWER = 1_000
 # A number of more bits takes the library seconds to minutes.
@@ -40,27 +40,43 @@ _LIST = re.compile(r"[\[({].*,.*[\])}]|[^,()]+(?:,\s*[^,()]+)+|.*\\begin\{.?matr
 
 
 def compare(gold: Reading, answer: Reading, problem: str) -> Comparison:
-    """Whether the answer equals the reference, asked this problem.
-
-    Of a question's choices the letter is enough where one of the two says nothing else.
-    """
-    said, chosen = _compare_values(gold, answer, problem), _same_choice(gold, answer)
-    if chosen is None or (said.outcome is Outcome.PASS) == chosen:
-        return said
-    if gold.choice and answer.choice:
-        return unclear("the letter and what it stands for do not go together", form="doubtful")
-    return PASS
+    """Whether the answer equals the reference, asked this problem, as a whole or as a choice."""
+    comparison = _compare_whole(gold, answer, problem)
+    if comparison.outcome is Outcome.PASS:
+        return comparison
+    return _compare_choices(gold, answer, problem) or comparison
 
 
-def _same_choice(gold: Reading, answer: Reading) -> bool | None:
-    """Whether both choose the same letter; None where one of the two chooses none."""
-    if not (gold.choice or answer.choice):
+def _compare_choices(gold: Reading, answer: Reading, problem: str) -> Comparison | None:
+    """What the letter of a choice, or what it stands for, decides; None: nothing."""
+    wanted, given = choice_before(gold.text), choice_before(answer.text)
+    if wanted is None and given is None:
         return None
-    letters = [side.choice or choice_alone(side.text) for side in (gold, answer)]
-    return None if None in letters else letters[0] == letters[1]
+    value, said = (
+        side if choice is None else formula_reading(choice[1], side.after)
+        for side, choice in ((gold, wanted), (answer, given))
+    )
+    letters = [
+        choice[0] if choice else choice_alone(side.text)
+        for side, choice in ((gold, wanted), (answer, given))
+    ]
+    is_same_letter = letters[0] == letters[1]
+    is_same_value = _compare_whole(value, said, problem) == PASS
+    if wanted and given:
+        if is_same_letter and is_same_value:
+            return PASS
+        if is_same_letter or is_same_value:
+            return unclear("the letter is not that of the value", form="doubtful")
+        return None
+    if given and letters[0]:
+        # The reference is a letter alone: what the answer puts behind it is not known to be right.
+        if not is_same_letter:
+            return None
+        return PASS if is_one_value(given[1]) else unclear("more than a choice", form="doubtful")
+    return PASS if is_same_value or (wanted and is_same_letter) else None
 
 
-def _compare_values(gold: Reading, answer: Reading, problem: str) -> Comparison:
+def _compare_whole(gold: Reading, answer: Reading, problem: str) -> Comparison:
     if _are_the_same(gold, answer) or _both_empty(gold.text, answer.text):
         return PASS
     if not gold.is_read or is_prose(gold.text):

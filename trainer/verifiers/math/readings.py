@@ -2,7 +2,7 @@
 
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,7 @@ from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
 
 from trainer.verifiers.math.answers import CALLED_ANSWER, Answer, boxed_text, in_latex
 from trainer.verifiers.math.beside import rewritten
-from trainer.verifiers.math.choices import choice_before
+from trainer.verifiers.math.choices import in_formula, with_letter_in_formula
 
 # The library warns that its timeouts are off: the pool has the clock.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -28,15 +28,11 @@ _NUMBER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text and the expressions that Math-Verify reads in it; none = no mathematics.
-
-    Of the choice of a question it is what the letter stands for.
-    """
+    """A text and the expressions that Math-Verify reads in it; none = no mathematics."""
 
     text: str
     parsed: tuple[Any, ...]
     after: str = ""
-    choice: str | None = None
 
     @property
     def is_read(self) -> bool:
@@ -47,12 +43,7 @@ class Reading:
 @lru_cache(maxsize=256)
 def reference_reading(reference: str) -> Reading:
     """The reference as mathematics: its last box, its formulas, or its text as one."""
-    choice, text = choice_before(in_latex(reference).strip())
-    reading = _reference_reading(text)
-    return replace(reading, choice=choice) if choice else reading
-
-
-def _reference_reading(text: str) -> Reading:
+    text = with_letter_in_formula(in_latex(reference).strip())
     formula = boxed_text(text)
     if formula is None and (match := _ONE_FORMULA.fullmatch(text)):
         formula = next(filter(None, match.groups()), "")
@@ -73,18 +64,18 @@ def _reference_reading(text: str) -> Reading:
 
 def formula_reading(text: str, after: str = "") -> Reading:
     """A formula without its delimiters, as mathematics."""
-    choice, bare = choice_before(re.sub(r"\\?\$", "", text).strip())
-    text = bare if choice else text
+    bare = re.sub(r"\\?\$", "", text).strip()
     if match := LABELLED.fullmatch(bare):
         bare = match[1]
     bare = rewritten(bare)
     parsed = _parse(f"$${bare}$$", [LatexExtractionConfig(boxed_match_priority=-1)]) if bare else []
-    return Reading(text, tuple(parsed), after, choice)
+    return Reading(text, tuple(parsed), after)
 
 
 def answer_reading(answer: Answer) -> Reading:
-    is_labelled = LABELLED.fullmatch(answer.text) or choice_before(answer.text)[0]
-    if answer.parsed is not None and not is_labelled:
+    if answer.choice:
+        return formula_reading(in_formula(answer.choice, answer.text), answer.after)
+    if answer.parsed is not None and not LABELLED.fullmatch(answer.text):
         return Reading(answer.text, answer.parsed, answer.after)
     return formula_reading(answer.text, answer.after)
 
