@@ -27,7 +27,11 @@ hypothesis_settings.register_profile(
     "suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.register_profile(
-    "explore", hypothesis_settings.get_profile("suite"), derandomize=False, max_examples=2000
+    "explore",
+    hypothesis_settings.get_profile("suite"),
+    derandomize=False,
+    max_examples=2000,
+    print_blob=True,
 )
 hypothesis_settings.load_profile("suite")
 

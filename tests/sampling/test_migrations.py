@@ -3,7 +3,11 @@
 from typing import Any
 
 import pytest
+from django.apps import apps as django_apps
 from django.apps.registry import Apps
+from django.contrib.auth.management import create_permissions
+from django.contrib.contenttypes.management import create_contenttypes
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -108,6 +112,11 @@ def test_the_first_release_becomes_this_one_and_its_audit_keeps_its_settings() -
         rollout = make_audit(install_first_release())
     finally:
         call_command("migrate", verbosity=0)
+        # As an installation does, and no test after it.
+        for app in django_apps.get_app_configs():
+            create_contenttypes(app)
+            create_permissions(app)
+        ContentType.objects.clear_cache()
     version = RuleVersion.objects.get()
     assert (version.number, version.last_step, version.budget, version.waves) == (1, 9, 48, 3)
     assert version.focus["recall"] == 1.0

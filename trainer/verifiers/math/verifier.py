@@ -30,8 +30,8 @@ class Mathematics:
     What no reader sees (thoughts, hidden or crossed-out text, programs) does not count. The last
     box is the answer; boxes side by side ("\boxed{10} or \boxed{11}") are one list, which passes
     only where the reference is that list. Of a question's choices ("\textbf{(A)}\ 5") the value or
-    the letter is enough; a letter with another's value is undecided. Candidates: how many different
-    answers are given.
+    the letter is enough, each by itself; a letter with another's value, or with more than one
+    behind it, is undecided. Candidates: how many different answers are given.
 
     Undecided: no reference, or one that is no mathematics; an answer that does not parse, is not
     worked out ("3+4", "|x| = 3") or is a sentence; a right answer that the response does not
