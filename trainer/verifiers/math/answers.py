@@ -18,7 +18,7 @@ from typing import Any
 from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
 
 from trainer.verifiers.math.boxed import boxed_spans
-from trainer.verifiers.math.choices import letter_before
+from trainer.verifiers.math.choices import letter_before, without_letters
 from trainer.verifiers.math.doubts import doubt_beside, doubt_in_prose
 from trainer.verifiers.math.visible import as_seen
 
@@ -230,13 +230,18 @@ def _extracted(text: str, config: Sequence[Any], path: str) -> Answer | None:
     if not parsed:
         return None
     written = parsed[-1] if isinstance(parsed[-1], str) else str(parsed[-1])
-    enumeration = _enumeration_with(text, written)
+    # "(A) 5 or (B) 6" lists two numbers.
+    enumeration = _enumeration_with(without_letters(text), written)
     if enumeration is not None:
         parts = re.findall(_NUMBER, enumeration)
         return Answer(", ".join(parts), None, path, len(set(parts)))
     start, end = _place(text, written)
     before, rest = text[:start], text[end:]
     percent = r"\%" if _PERCENT_AFTER.match(rest) and "%" not in written else ""
+    choice = letter_before(before)
+    if choice:
+        # "not (A) 5" denies 5.
+        before, rest = without_letters(before), without_letters(rest)
     if path == "bare":
         return Answer(
             written + percent,
@@ -245,7 +250,7 @@ def _extracted(text: str, config: Sequence[Any], path: str) -> Answer | None:
             1,
             rest[:40],
             doubt=doubt_in_prose(before, rest),
-            choice=letter_before(before),
+            choice=choice,
         )
     others = _said_earlier(before, written)
     return Answer(
@@ -256,7 +261,7 @@ def _extracted(text: str, config: Sequence[Any], path: str) -> Answer | None:
         rest[:40],
         others,
         doubt_beside(before, rest),
-        choice=letter_before(before),
+        choice=choice,
     )
 
 

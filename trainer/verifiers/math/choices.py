@@ -45,6 +45,11 @@ def letter_before(text: str) -> str | None:
     return match[1] if match else None
 
 
+def without_letters(text: str) -> str:
+    """Prose in which only what the choices stand for is left."""
+    return re.sub(rf"{_LETTER}\s*", "", text)
+
+
 def is_one_value(text: str) -> bool:
     """Whether it is a plain formula: no list, no words, no other choice."""
     return not _MORE.search(_COMMAND.sub(" ", text))
